@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PYTHON=…  the interpreter to make .venv with (default: python3)
+# ARGS=…    further arguments: of ansible-playbook (audit, demo) or pytest (unit)
+export PYTHON
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-run audit demo test lint unit sanity docs bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+setup: ## make .venv with everything that developing and testing needs
+	@scripts/setup test
+
+setup-run:
+	@scripts/setup run
+
+audit: setup-run ## audit this machine; says where the report is
+	@scripts/audit -i localhost, -c local $(ARGS)
+
+demo: setup-run ## audit the example fleet: 40 recorded and synthesised hosts, no network
+	@scripts/audit -i examples/fleet/inventory.yml $(ARGS)
+
+test: setup ## everything that CI runs
+	@scripts/test
+
+lint: setup ## linters and type checks only
+	@scripts/test lint
+
+unit: setup ## unit tests only, with the main ansible-core
+	@scripts/test unit $(ARGS)
+
+sanity: setup ## ansible-test sanity only
+	@scripts/test sanity
+
+docs: setup ## check the documentation of modules, plugins, roles and the changelog
+	@scripts/test docs
+
+bench: setup ## the benchmarks; see tests/benchmarks/README.md
+	@scripts/bench
+
+clean: ## remove everything that make made
+	rm -rf .venv .cache .ansible accelnet-reports tests/output

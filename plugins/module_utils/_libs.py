@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a tree keeps shared libraries: the loader's own list first, then where source builds put them.
+
+Private to this collection. Python 3.6, standard library.
+"""
+
+import fnmatch
+from typing import Dict, List, Optional
+
+from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
+
+_DEFAULT = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+_LOCAL = ("/usr/local/lib", "/usr/local/lib64")
+_MAX_INCLUDES = 100
+
+
+def _configured(tree: Tree) -> List[str]:
+    """The directories of ld.so.conf, in its order, with include lines followed (ldconfig(8))."""
+    found = []  # type: List[str]
+    todo = ["/etc/ld.so.conf"]
+    for _count in range(_MAX_INCLUDES):
+        if not todo:
+            break
+        for line in (tree.text(todo.pop(0)) or "").splitlines():
+            words = line.split("#", 1)[0].replace(",", " ").split()
+            if words[:1] == ["include"]:
+                for pattern in words[1:]:
+                    pattern = pattern if pattern.startswith("/") else "/etc/" + pattern
+                    directory, _sep, name = pattern.rpartition("/")
+                    todo += [directory + "/" + n for n in tree.names(directory) if fnmatch.fnmatchcase(n, name)]
+            else:
+                found += [word for word in words if word.startswith("/")]
+    return found
+
+
+def library_directories(tree: Tree) -> List[str]:
+    """Every library directory that exists, canonical and each once, in the order in which the loader looks."""
+    candidates = _configured(tree) + list(_DEFAULT)
+    # Multiarch directories are configured on Debian; found by their shape where that file is missing.
+    candidates += ["/usr/lib/" + name for name in tree.names("/usr/lib") if name.endswith(("-linux-gnu", "-linux-gnueabihf"))]
+    prefixes = ["/opt/" + name for name in tree.names("/opt")]
+    prefixes += ["/opt/accelnet/" + name for name in tree.names("/opt/accelnet")]
+    for base in list(_LOCAL) + [prefix + lib for prefix in prefixes for lib in ("/lib", "/lib64")]:
+        candidates.append(base)
+        candidates += [base + "/" + name for name in tree.names(base) if name.endswith("-linux-gnu")]
+    found = {}  # type: Dict[str, None]
+    for path in candidates:
+        real = tree.resolve(path)
+        if real and tree.is_dir(real):
+            found.setdefault(real)
+    return list(found)
+
+
+def find(tree: Tree, directories: List[str], pattern: str) -> List[str]:
+    """Paths of the files whose name matches a glob pattern, in the order of the directories."""
+    return [
+        "{0}/{1}".format(directory, name)
+        for directory in directories
+        for name in tree.names(directory)
+        if fnmatch.fnmatchcase(name, pattern) and tree.exists("{0}/{1}".format(directory, name))
+    ]
+
+
+def prefix_of(directory: str) -> Optional[str]:
+    """The installation prefix of a library directory: ``/opt/dpdk`` of ``/opt/dpdk/lib/x86_64-linux-gnu``."""
+    parts = directory.split("/")
+    for index in range(len(parts) - 1, 0, -1):
+        if parts[index] in ("lib", "lib64"):
+            return "/".join(parts[:index]) or "/usr"
+    return None

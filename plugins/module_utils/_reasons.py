@@ -1,0 +1,271 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one list of verdicts and reason codes. docs/reasons.md is generated from it.
+
+Private to this collection. Python 3.6, standard library.
+"""
+
+from typing import Dict, NamedTuple, Tuple
+
+# Worst first: the verdict of a host is the first of these that one of its NICs has.
+VERDICTS = (
+    "orphaned",
+    "degraded",
+    "synthetic",
+    "unsupported",
+    "userspace",
+    "accelerated",
+)  # type: Tuple[str, ...]
+
+Reason = NamedTuple("Reason", [("code", str), ("meaning", str), ("remedy", str)])
+
+_ROWS = (
+    # A NIC and its virtual function
+    (
+        "driver_missing",
+        "The kernel that runs has no driver for the virtual function, so all traffic takes the slow synthetic path.",
+        "Give the kernel the driver: plan the goal 'ethernet' and apply the step it names.",
+    ),
+    (
+        "driver_not_loaded",
+        "The driver is installed for the running kernel, but it is not loaded.",
+        "Load it, and let it load at boot (role nic_driver, action load).",
+    ),
+    (
+        "driver_blacklisted",
+        "The driver is installed, but a modprobe.d file or the kernel command line forbids it.",
+        "Remove the entry that 'blacklisted_by' names, or set the policy 'mana_ib: present' for mana_ib.",
+    ),
+    (
+        "driver_probe_failed",
+        "The driver is loaded but did not bind the function: its probe failed, or someone unbound it.",
+        "Read the kernel log ('gdma probe failed' for MANA); a newer kernel is the usual cure.",
+    ),
+    (
+        "driver_unexpected",
+        "The function is bound to another driver than the one that makes a network interface of it.",
+        "Remove the driver override (driverctl list-overrides shows it) and bind the kernel's driver again.",
+    ),
+    (
+        "kernel_flavour_lacks_driver",
+        "This flavour of the distribution's kernel is built without the driver.",
+        "Install another kernel flavour, or allow a newer kernel or a backport in driver_sources.",
+    ),
+    (
+        "loaded_differs_from_installed",
+        "The module in memory is not the one on disk: another build was loaded before.",
+        "Reload the module or reboot, when the connection allows it.",
+    ),
+    (
+        "builtin_not_replaceable",
+        "The driver is built into the kernel, so no module can replace it.",
+        "Use another kernel that has what is missing; a backport cannot help here.",
+    ),
+    (
+        "vf_not_offered",
+        "Azure offers this interface no virtual function.",
+        "Enable accelerated networking on the NIC, and use a VM size that supports it.",
+    ),
+    (
+        "vf_revoked",
+        "A virtual function was there since boot and is gone: host servicing takes it away for some minutes.",
+        "Wait and look again; if it stays away, stop and start (redeploy) the VM.",
+    ),
+    (
+        "vf_function_unbound",
+        "The interface has no virtual function while a function without driver waits on the PCI bus.",
+        "Mend the orphaned function: its own entry names the reason.",
+    ),
+    (
+        "vf_not_enslaved",
+        "The virtual function has the MAC of a synthetic interface but is not attached to it.",
+        "Leave the virtual function unmanaged (role vf_unmanaged); nothing else may enslave or rename it.",
+    ),
+    (
+        "vf_has_address",
+        "The virtual function carries an address of its own, so routes may bypass the synthetic interface.",
+        "Leave the virtual function unmanaged (role vf_unmanaged) and remove the address.",
+    ),
+    (
+        "vf_down",
+        "The virtual function is attached but down, so traffic takes the synthetic path.",
+        "Find who set it down; hv_netvsc brings it up when the synthetic interface comes up.",
+    ),
+    (
+        "interface_in_other_netns",
+        "The function has its driver but shows no interface here: it sits in another network namespace.",
+        "Nothing if that is wanted (containers, DPDK in a pod); else move the interface back.",
+    ),
+    (
+        "pci_hyperv_missing",
+        "Hyper-V offers a PCI device, but no pci_hyperv driver has taken it, so no function can appear.",
+        "Load pci_hyperv, and have it in the initramfs of images.",
+    ),
+    (
+        "unsupported_nic",
+        "The interface is neither a Hyper-V synthetic interface nor one of Azure's virtual functions.",
+        "Nothing: this collection leaves such interfaces alone.",
+    ),
+    (
+        "userspace_unasked",
+        "The interface is bound to uio_hv_generic although neither a record of ours nor accelnet_nics asks for it.",
+        "Name its MAC in accelnet_nics when DPDK is to have it, else give it back to hv_netvsc.",
+    ),
+    # Proof
+    (
+        "traffic_on_synthetic",
+        "Measured traffic went over the synthetic path although a virtual function is there.",
+        "Check the virtual function's link and the flow steering of the measured traffic.",
+    ),
+    (
+        "traffic_not_proven",
+        "There was too little traffic in the measured window to tell which path it takes.",
+        "Measure again with a longer or larger flow.",
+    ),
+    # RDMA and DPDK
+    (
+        "mana_ib_missing",
+        "The kernel has no mana_ib, so there is no RDMA device and DPDK's net_mana cannot work.",
+        "Kernel 6.2 or newer built with it, a package that carries it, or a backport.",
+    ),
+    (
+        "rdma_driver_missing",
+        "The kernel lacks the RDMA driver (mlx5_ib or mlx4_ib) of a Mellanox NIC, or ib_uverbs.",
+        "Install the kernel package that carries it.",
+    ),
+    (
+        "uio_missing",
+        "The kernel has no uio_hv_generic, so DPDK cannot take the synthetic interface.",
+        "Install the kernel package that carries it, or another kernel flavour.",
+    ),
+    (
+        "libmana_missing",
+        "User space has no complete MANA provider: libmana, its verbs plugin and its driver file belong together.",
+        "Install rdma-core 44 or newer with the MANA provider (role rdma_core).",
+    ),
+    (
+        "pmd_missing",
+        "DPDK, or the poll-mode driver that the NIC needs, is not installed.",
+        "Install a DPDK (22.11 or newer) that was built with the driver (role dpdk).",
+    ),
+    (
+        "hugepages_missing",
+        "No huge pages are reserved.",
+        "Reserve them (role dpdk_port).",
+    ),
+    (
+        "hugepages_exceed_memory",
+        "The huge pages asked for would take more of a node's memory than is safe.",
+        "Ask for fewer; an over-reserve can make a VM unbootable.",
+    ),
+    (
+        "dpdk_vf_readd_unreliable",
+        "This DPDK may lose the virtual function after host servicing on VMs with several NICs.",
+        "Use DPDK 26.07 or newer for netvsc mode.",
+    ),
+    # Building and installing
+    (
+        "headers_missing",
+        "The headers of the target kernel are not installed, so nothing can be built for it.",
+        "Install the headers package of exactly that kernel release.",
+    ),
+    (
+        "secure_boot_refuses_unsigned",
+        "The kernel refuses modules that it does not trust, and a module built here would not be trusted.",
+        "Prefer a signed kernel from the distribution, or give a key that the kernel trusts.",
+    ),
+    (
+        "suse_unsupported_module",
+        "SLES refuses modules that SUSE does not support (allow_unsupported_modules 0).",
+        "Use a supported module, or allow unsupported ones in modprobe.d yourself.",
+    ),
+    (
+        "not_allowed_by_policy",
+        "There is a way, but the policy does not allow it.",
+        "Allow it with the option that the entry names.",
+    ),
+    (
+        "backport_untested",
+        "A backport to this kernel line may work but was never tested.",
+        "Set allow_untested_backport to try it on a host that you can lose.",
+    ),
+    (
+        "package_not_available",
+        "The repositories of this host do not offer the package that is needed.",
+        "Enable the repository that carries it, or allow another way.",
+    ),
+    (
+        "foreign_ofed_installed",
+        "A vendor's OFED or DOCA replaces the distribution's RDMA stack; it breaks mana_ib and lacks libmana.",
+        "Remove it on MANA hosts, then plan again.",
+    ),
+    (
+        "unsupported_os",
+        "This operating system cannot be helped by installing something in the guest.",
+        "Use an image of a supported distribution, or ask the vendor for the driver.",
+    ),
+    (
+        "no_known_remedy",
+        "Nothing that this collection knows brings what is missing to this system.",
+        "Use a newer release of the distribution, or report a source for the missing part.",
+    ),
+    (
+        "facts_unknown",
+        "The host did not show what is needed to decide: the warnings name what could not be read.",
+        "Mend what the warnings name, or run with more privileges, and look again.",
+    ),
+    # Reboots and kernel updates
+    (
+        "boot_once_unsupported",
+        "The boot loader cannot boot an entry just once, so a failing kernel could strand the host.",
+        "Put the boot environment where GRUB can write it, or install the kernel by hand.",
+    ),
+    (
+        "guard_fell_back",
+        "The new kernel was not confirmed in time and the guard booted the old one again.",
+        "Read the console log of the trial boot.",
+    ),
+    (
+        "boot_space_low",
+        "There is too little space for another kernel in /boot, the ESP or /lib/modules.",
+        "Remove kernels that are not needed.",
+    ),
+    (
+        "kernel_update_uncovered",
+        "A newer kernel is installed for which there is no driver yet.",
+        "Build the driver for it before rebooting.",
+    ),
+    (
+        "driver_lost_after_kernel_update",
+        "The host runs a kernel without the driver that it had before.",
+        "Run site.yml again, or boot the previous kernel.",
+    ),
+    # Reading
+    (
+        "rtnl_stuck",
+        "The kernel did not answer netlink or ethtool in time: its network lock is held.",
+        "Look for a hung network operation in the kernel log; a reboot is the usual cure.",
+    ),
+    # Input
+    ("bad_root", "The root is neither a directory nor a snapshot.", "Give an existing directory or snapshot file."),
+    ("bad_snapshot", "The snapshot file does not have the documented form.", "Record it again with the snapshot playbook."),
+    ("bad_kernel", "A kernel release that was asked for is malformed or not installed there.", "Give a release below lib/modules."),
+    ("bad_facts", "The facts are not what nic_info returns.", "Pass the result of accelnet.mana.nic_info."),
+    ("bad_goal", "The goal does not exist.", "Use ethernet, rdma or dpdk."),
+    ("bad_policy", "A policy option does not exist or has a value that it cannot have.", "See the documentation of the plan filter."),
+    ("bad_mac", "A MAC address is malformed, or no NIC of the host has it.", "Give MAC addresses that nic_info shows."),
+    ("bad_result_file", "A result file of the run cannot be read.", "Run the audit of that host again."),
+    ("nic_info_failed", "The host could be reached, but nic_info failed on it.", "Read the message of the module."),
+)  # type: Tuple[Tuple[str, str, str], ...]
+
+REASONS = {row[0]: Reason(*row) for row in _ROWS}  # type: Dict[str, Reason]
+
+
+class AccelnetError(Exception):
+    """Bad input: a reason code from :data:`REASONS` and a message that names the file or option."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = REASONS[reason].code
+        self.message = message

@@ -1,0 +1,322 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A read-only view of a file tree: a directory (``/`` or a mounted image) or a snapshot.
+
+Links are resolved here, component by component, and never by the operating system: ``/`` and ``..`` end at the
+tree's own root, so no link can lead out of it. Readers see canonical paths only. What cannot be read becomes a
+warning and ``None``; nothing here raises for the content of a tree.
+
+Private to this collection. Python 3.6, standard library.
+"""
+
+import base64
+import binascii
+import errno
+import os
+import re
+import stat
+from typing import Any, Dict, List, Optional, Pattern, Tuple
+
+MAX_LINKS = 40  # as Linux (MAXSYMLINKS)
+TEXT_LIMIT = 1 << 20  # bytes; configuration and sysfs files
+EXCERPT_LIMIT = 64 << 20  # bytes; module indexes
+
+FILE, DIRECTORY, LINK, OTHER = "file", "dir", "link", "other"
+
+# sysfs answers these for attributes that a device does not have at the moment.
+_QUIET = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP)
+
+
+class Backend:
+    """What a tree is read from. Paths are canonical: absolute, and no component but the last is a link."""
+
+    def kind(self, path: str) -> Optional[str]:
+        """FILE, DIRECTORY, LINK, OTHER, or None where nothing is. Raises OSError when it cannot tell."""
+        raise NotImplementedError
+
+    def readlink(self, path: str) -> str:
+        raise NotImplementedError
+
+    def read(self, path: str, limit: int) -> bytes:
+        """At most ``limit`` bytes from the start of a regular file."""
+        raise NotImplementedError
+
+    def listdir(self, path: str) -> List[str]:
+        raise NotImplementedError
+
+    def excerpt(self, path: str, pattern: Pattern[str]) -> Tuple[str, bool]:
+        """The first line of a text and all lines that ``pattern`` finds; and whether the text was all there.
+
+        The first line stays as a witness of the format, so that garbage is told from 'no match'.
+        """
+        data = self.read(path, EXCERPT_LIMIT + 1)
+        text = data[:EXCERPT_LIMIT].decode("utf-8", "replace")
+        return excerpt_of(text, pattern), len(data) <= EXCERPT_LIMIT
+
+
+def excerpt_of(text: str, pattern: Pattern[str]) -> str:
+    """The first line of ``text`` and every further line in which ``pattern`` is found."""
+    first_end = text.find("\n")
+    if first_end < 0:
+        return text
+    lines = [text[:first_end]]
+    position = first_end + 1
+    while True:
+        found = pattern.search(text, position)
+        if not found:
+            return "\n".join(lines) + "\n"
+        start = text.rfind("\n", 0, found.start()) + 1
+        end = text.find("\n", found.start())
+        end = len(text) if end < 0 else end
+        lines.append(text[start:end])
+        position = end + 1
+
+
+class DirectoryBackend(Backend):
+    """A directory of this machine."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root).rstrip("/")
+
+    def kind(self, path: str) -> Optional[str]:
+        try:
+            mode = os.lstat(self.root + path).st_mode
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise
+        if stat.S_ISLNK(mode):
+            return LINK
+        if stat.S_ISDIR(mode):
+            return DIRECTORY
+        return FILE if stat.S_ISREG(mode) else OTHER
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(self.root + path)
+
+    def read(self, path: str, limit: int) -> bytes:
+        # NOFOLLOW and NONBLOCK: a tree may change while it is read, and a FIFO must not hold us up.
+        handle = os.open(self.root + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EIO, "not a regular file")
+            return stream.read(limit)
+
+    def listdir(self, path: str) -> List[str]:
+        return os.listdir(self.root + path)
+
+
+class SnapshotBackend(Backend):
+    """The ``files`` of a snapshot: path -> text, or a mapping with one of base64, link, dir, file, error."""
+
+    def __init__(self, files: Dict[str, Any]) -> None:
+        self._files = files
+        self._children = {"/": set()}  # type: Dict[str, set]
+        for path in files:
+            while path != "/":
+                parent, _sep, name = path.rpartition("/")
+                parent = parent or "/"
+                known = parent in self._children
+                self._children.setdefault(parent, set()).add(name)
+                if known:
+                    break
+                path = parent
+
+    def kind(self, path: str) -> Optional[str]:
+        entry = self._files.get(path)
+        if isinstance(entry, dict):
+            if "link" in entry:
+                return LINK
+            if "dir" in entry:
+                return DIRECTORY
+        if path in self._children:
+            return DIRECTORY
+        return None if entry is None else FILE
+
+    def readlink(self, path: str) -> str:
+        return str(self._files[path]["link"])
+
+    def read(self, path: str, limit: int) -> bytes:
+        entry = self._files[path]
+        if isinstance(entry, str):
+            return entry.encode("utf-8", "replace")[:limit]
+        if "base64" in entry:
+            return base64.b64decode(entry["base64"])[:limit]
+        if "error" in entry:
+            number = getattr(errno, str(entry["error"]), errno.EIO)
+            raise OSError(number, os.strerror(number))
+        raise OSError(errno.ENODATA, "its content was not recorded")
+
+    def listdir(self, path: str) -> List[str]:
+        entry = self._files.get(path)
+        if isinstance(entry, dict) and "error" in entry:
+            number = getattr(errno, str(entry["error"]), errno.EIO)
+            raise OSError(number, os.strerror(number))
+        return list(self._children.get(path, ()))
+
+
+def check_snapshot_files(files: Any) -> Optional[str]:
+    """What is wrong with the ``files`` of a snapshot, in words, or None."""
+    if not isinstance(files, dict):
+        return "'files' is not an object"
+    for path, entry in files.items():
+        if not path.startswith("/") or (path != "/" and path.endswith("/")) or re.search(r"//|/\.{1,2}(/|$)|\x00", path):
+            return "the path {0!r} is not absolute and normal".format(path)
+        if isinstance(entry, str):
+            continue
+        if not isinstance(entry, dict) or len(entry) != 1:
+            return "{0}: the entry is neither a text nor an object with one key".format(path)
+        key, value = next(iter(entry.items()))
+        if key in ("link", "error", "base64"):
+            if not isinstance(value, str):
+                return "{0}: {1} is not a text".format(path, key)
+            if key == "base64":
+                try:
+                    base64.b64decode(value, validate=True)
+                except (binascii.Error, ValueError):
+                    return "{0}: malformed base64".format(path)
+        elif key not in ("dir", "file") or value is not True:
+            return "{0}: unknown entry {1!r}".format(path, key)
+    return None
+
+
+class Tree:
+    """Reads of one tree, with links resolved inside it and what could not be read kept as ``warnings``."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.warnings = []  # type: List[str]
+        self._kinds = {"/": DIRECTORY}  # type: Dict[str, Optional[str]]
+        self._unreadable = set()  # type: set
+
+    def warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def resolve(self, path: str) -> Optional[str]:
+        """The canonical path that ``path`` leads to, or None when it leads nowhere."""
+        todo = path.split("/")[::-1]
+        done = []  # type: List[str]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if done:
+                    done.pop()
+                continue
+            here = "/" + "/".join(done + [part])
+            kind = self._kind(here)
+            if kind is None:
+                return None
+            if kind != LINK:
+                done.append(part)
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                self.warn("{0}: too many links".format(path))
+                return None
+            try:
+                target = self.backend.readlink(here)
+            except OSError as error:
+                self._failed(here, error)
+                return None
+            if target.startswith("/"):
+                done = []
+            todo.extend(target.split("/")[::-1])
+        return "/" + "/".join(done)
+
+    def kind(self, path: str) -> Optional[str]:
+        """FILE, DIRECTORY or OTHER of what ``path`` leads to, or None."""
+        real = self.resolve(path)
+        return None if real is None else self._kind(real)
+
+    def exists(self, path: str) -> bool:
+        return self.resolve(path) is not None
+
+    def is_dir(self, path: str) -> bool:
+        return self.kind(path) == DIRECTORY
+
+    def names(self, path: str) -> List[str]:
+        """The sorted names in a directory; empty where there is none."""
+        real = self.resolve(path)
+        if real is None or self._kind(real) != DIRECTORY:
+            return []
+        try:
+            return sorted(self.backend.listdir(real))
+        except (OSError, ValueError) as error:
+            self._failed(path, error)
+            return []
+
+    def data(self, path: str, limit: int = TEXT_LIMIT) -> Optional[bytes]:
+        """At most ``limit`` bytes of a file, or None."""
+        real = self.resolve(path)
+        if real is None or self._kind(real) == DIRECTORY:
+            return None
+        try:
+            return self.backend.read(real, limit)
+        except (OSError, ValueError) as error:
+            self._failed(path, error)
+            return None
+
+    def text(self, path: str) -> Optional[str]:
+        """A small text file, or None. Bytes that are not UTF-8 are replaced."""
+        data = self.data(path, TEXT_LIMIT + 1)
+        if data is None:
+            return None
+        if len(data) > TEXT_LIMIT:
+            self.warn("{0}: larger than {1} bytes, the rest was not read".format(path, TEXT_LIMIT))
+        return data[:TEXT_LIMIT].decode("utf-8", "replace")
+
+    def value(self, path: str) -> Optional[str]:
+        """A text file without the white space around it; None where it is missing or empty."""
+        text = self.text(path)
+        return (text.strip() or None) if text is not None else None
+
+    def integer(self, path: str) -> Optional[int]:
+        """A file that holds one integer (any base that its prefix tells), or None."""
+        try:
+            return int(self.value(path) or "", 0)
+        except ValueError:
+            return None
+
+    def excerpt(self, path: str, pattern: Pattern[str]) -> Optional[str]:
+        """The first line and the matching lines of a large text file, or None."""
+        real = self.resolve(path)
+        if real is None or self._kind(real) == DIRECTORY:
+            return None
+        try:
+            text, whole = self.backend.excerpt(real, pattern)
+        except (OSError, ValueError) as error:
+            self._failed(path, error)
+            return None
+        if not whole:
+            self.warn("{0}: larger than {1} bytes, the rest was not read".format(path, EXCERPT_LIMIT))
+        return text
+
+    def link_name(self, path: str) -> Optional[str]:
+        """The last component of what a link leads to: the usual way in which sysfs names drivers and devices."""
+        real = self.resolve(path)
+        return os.path.basename(real) if real else None
+
+    def unreadable(self, path: str) -> bool:
+        """Whether reading ``path``, or finding the way to it, failed for another reason than its absence."""
+        return any(path == bad or path.startswith(bad + "/") for bad in self._unreadable)
+
+    def _kind(self, path: str) -> Optional[str]:
+        if path not in self._kinds:
+            try:
+                self._kinds[path] = self.backend.kind(path)
+            except (OSError, ValueError) as error:
+                self._failed(path, error)
+                self._kinds[path] = None
+        return self._kinds[path]
+
+    def _failed(self, path: str, error: Exception) -> None:
+        number = getattr(error, "errno", None)
+        if number in _QUIET:
+            return
+        self._unreadable.add(path)
+        self.warn("cannot read {0}: {1}".format(path, getattr(error, "strerror", None) or error))
