@@ -92,6 +92,7 @@ class _Host:
             "mac": routable.mac if routable else None,
             "kind": kind,
             "use": "kernel",
+            "handed_over": False,
             "paired": False,
             "vf": self.vf(vf) if vf else None,
             "rdma": self.rdma(vf) if vf else None,
@@ -102,6 +103,11 @@ class _Host:
         }
         nic.update(more)
         return nic
+
+
+def _use(mac: Optional[str], handed_over: Set[str]) -> Dict[str, Any]:
+    """DPDK can drive the VF itself while hv_netvsc keeps its half: only our record tells."""
+    return {"use": "userspace", "handed_over": True} if mac in handed_over else {}
 
 
 def join_nics(
@@ -135,17 +141,15 @@ def join_nics(
         vmbus = netdev.device if netdev.driver == "hv_netvsc" else None
         driver = netdev.driver if vmbus else "net_failover"
         synthetic = {"interface": name, "driver": driver, "vmbus_device": vmbus}
-        use = "userspace" if netdev.mac in handed_over else "kernel"
-        nics.append(host.nic(netdev, vf, synthetic=synthetic, paired=name in by_master, use=use))
+        nics.append(host.nic(netdev, vf, synthetic=synthetic, paired=name in by_master, **_use(netdev.mac, handed_over)))
     for device in userspace:
         vf = by_mac.pop(device["mac"] or "", None)
         used.update([vf.name] if vf else [])
         synthetic = {"interface": None, "driver": device["driver"], "vmbus_device": device["guid"]}
-        nics.append(host.nic(None, vf, synthetic=synthetic, mac=device["mac"], use="userspace"))
+        nics.append(host.nic(None, vf, synthetic=synthetic, mac=device["mac"], use="userspace", handed_over=device["mac"] in handed_over))
     for vf in free:
         if vf.name not in used:
-            use = "userspace" if vf.mac in handed_over else "kernel"
-            nics.append(host.nic(vf, vf, synthetic=None, use=use))
+            nics.append(host.nic(vf, vf, synthetic=None, **_use(vf.mac, handed_over)))
             used.add(vf.name)
     for netdev in netdevs.values():
         # Other hardware; the halves of a net_failover and virtual interfaces are no NICs of their own.

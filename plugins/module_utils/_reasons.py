@@ -164,6 +164,26 @@ _ROWS = (
         "This DPDK may lose the virtual function after host servicing on VMs with several NICs.",
         "Use DPDK 26.07 or newer for netvsc mode.",
     ),
+    (
+        "rdma_core_missing",
+        "rdma-core is not installed, so no program can use the verbs device.",
+        "Install rdma-core (role rdma_core).",
+    ),
+    (
+        "version_below_minimum",
+        "What is installed is older than the minimum that the tables or the policy ask for.",
+        "Install a newer version.",
+    ),
+    (
+        "nic_used_by_kernel",
+        "The NIC is to be used by DPDK and is still used by the kernel.",
+        "Hand it over (role dpdk_port).",
+    ),
+    (
+        "nic_protected",
+        "The NIC carries the default route, or it is not known whether it does, so it is not given to user space.",
+        "Choose another NIC; a host needs one that stays with the kernel.",
+    ),
     # Building and installing
     (
         "headers_missing",

@@ -100,6 +100,9 @@ nics:
       description: Who uses the NIC, V(kernel) or V(userspace).
       type: str
       sample: kernel
+    handed_over:
+      description: Whether the record of this collection gives the NIC to user space.
+      type: bool
     paired:
       description: Whether the VF is attached to its synthetic interface.
       type: bool

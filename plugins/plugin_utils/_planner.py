@@ -1,0 +1,259 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts, goal and policy -> verdicts and ordered steps, each with a reason; or what blocks the goal, and how to allow it.
+
+Pure: the same input gives the same output. Private to this collection; users have the filter accelnet.mana.plan.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import ETHERNET_MODULES, RDMA_MODULES
+from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
+from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess
+from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_facts, check_goal, check_macs, check_policy
+from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Kernel, Obstacle, Step, Target
+from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import route_modules
+from ansible_collections.accelnet.mana.plugins.plugin_utils._userspace import plan_dpdk, plan_ports, plan_rdma_core
+
+_PARTS = {
+    "ethernet": ("nics", "pci_functions", "vmbus_devices", "kernels", "platform"),
+    "rdma": ("rdma_core",),
+    "dpdk": ("rdma_core", "dpdk", "hugepages"),
+}
+_MISSING = {"mana_ib": "mana_ib_missing", "uio_hv_generic": "uio_missing", "pci_hyperv": "pci_hyperv_missing"}
+# Reasons of a verdict that no step here can change.
+_WAIT = ("vf_down", "vf_revoked", "vf_not_offered", "interface_in_other_netns", "driver_unexpected", "unsupported_nic", "userspace_unasked", "traffic_on_synthetic")
+_UNMANAGED = ("vf_has_address", "vf_not_enslaved")
+
+
+def target_kernels(target: Target) -> list[Kernel]:
+    """The kernels that have to be ready. Raises AccelnetError (bad_policy) for one that is not installed."""
+    kernels: list[Kernel] = list(target.facts["kernels"] or [])
+    wanted = target.policy["target_kernels"]
+    if isinstance(wanted, list):
+        missing = sorted(set(wanted) - {kernel["release"] for kernel in kernels})
+        if missing:
+            raise AccelnetError("bad_policy", f"policy option target_kernels names kernels that are not installed: {', '.join(missing)}")
+        return [kernel for kernel in kernels if kernel["release"] in wanted]
+    if wanted == "running":
+        running = [kernel for kernel in kernels if kernel["running"]]
+        if running or target.has_hardware:
+            return running
+    if wanted in ("running", "default"):
+        default = [kernel for kernel in kernels if kernel["default_boot"]]
+        if default or wanted == "default":
+            return default
+    return kernels
+
+
+def _needed(target: Target) -> dict[str, str]:
+    """Module -> reason code when it is missing."""
+    modules = ["hv_netvsc", "pci_hyperv"] if target.hyperv else []
+    for kind in target.kinds:
+        modules += target.modules_of(kind)
+    if target.goal != "ethernet" and target.kinds:
+        modules.append("ib_uverbs")
+    if target.goal == "dpdk" and target.hyperv:
+        modules.append("uio_hv_generic")
+    rdma = {module for names in RDMA_MODULES.values() for module in names} | {"ib_uverbs"}
+    return {module: _MISSING.get(module, "rdma_driver_missing" if module in rdma else "driver_missing") for module in modules}
+
+
+def _must_be_loaded(target: Target, module: str) -> bool:
+    """Whether the running kernel has to have a module in memory now, not only on disk."""
+    if module == "uio_hv_generic":
+        return False  # dpdk_port loads it when it binds a NIC
+    if module in ("hv_netvsc", "pci_hyperv", "ib_uverbs"):
+        return True
+    return any(module in target.modules_of(kind) for kind in target.observed_kinds)
+
+
+def _plan_blacklisted(target: Target, draft: Draft, kernel: Kernel, module: str, reason: str) -> None:
+    release = kernel["release"]
+    policy = target.policy
+    allowed = policy["allow_unblacklist"] or (module == "mana_ib" and policy["mana_ib"] == "present")
+    places = ", ".join(kernel["modules"][module]["blacklisted_by"])
+    if not allowed:
+        option = "mana_ib" if module == "mana_ib" else "allow_unblacklist"
+        remedy = f"{module} is forbidden by {places}. Allow its removal with {option}{': present' if module == 'mana_ib' else ''}."
+        draft.block(f"module:{module}@{release}", Obstacle("driver_blacklisted", remedy, option))
+        return
+    provides = [f"unblacklisted:{module}"] + ([f"loaded:{module}"] if target.is_live(kernel) else [])
+    draft.steps.append(
+        Step(
+            role="nic_driver",
+            action="unblacklist",
+            subject=f"{module}@{release}",
+            kernel=release,
+            provides=tuple(provides),
+            reasons=("driver_blacklisted",) if reason == "driver_missing" else ("driver_blacklisted", reason),
+            why=f"{module} is installed for {release} but forbidden by {places}.",
+        )
+    )
+
+
+def _plan_load(target: Target, draft: Draft, kernel: Kernel, modules: list[str]) -> None:
+    release = kernel["release"]
+    if "inbox" not in target.policy["driver_sources"]:
+        for module in modules:
+            draft.block(f"module:{module}@{release}", Obstacle("not_allowed_by_policy", "Add 'inbox' to driver_sources.", "driver_sources"))
+        return
+    draft.steps.append(
+        Step(
+            role="nic_driver",
+            action="load",
+            subject=release,
+            kernel=release,
+            provides=tuple(f"loaded:{module}" for module in modules),
+            reasons=("driver_not_loaded",),
+            why=f"{', '.join(modules)} {'is' if len(modules) == 1 else 'are'} installed for {release} but not loaded.",
+        )
+    )
+
+
+def _plan_kernel(target: Target, draft: Draft, kernel: Kernel) -> None:
+    """What one kernel lacks of the modules that the goal needs."""
+    release = kernel["release"]
+    missing: dict[str, str] = {}
+    idle: list[str] = []
+    for module, reason in _needed(target).items():
+        state = kernel["modules"][module]
+        if module == "mana_ib" and target.policy["mana_ib"] == "absent":
+            draft.block(f"module:mana_ib@{release}", Obstacle("not_allowed_by_policy", "The goal needs mana_ib.", "mana_ib"))
+        elif state["loaded"]:
+            continue
+        elif state["state"] is None:
+            draft.block_for("facts_unknown", f"module:{module}@{release}")
+        elif state["state"] == "absent":
+            missing[module] = reason
+        elif state["blacklisted"]:
+            _plan_blacklisted(target, draft, kernel, module, reason)
+        elif target.is_live(kernel) and _must_be_loaded(target, module):
+            idle.append(module)
+    if missing:
+        route_modules(target, draft, kernel, missing)
+    if idle:
+        _plan_load(target, draft, kernel, idle)
+
+
+def _plan_verdict(target: Target, draft: Draft, row: Verdict) -> None:
+    """What the verdict on one NIC or function asks for beside modules."""
+    subject = row["interface"] or row["mac"] or row["pci_address"] or "?"
+    unmanaged = [reason for reason in _UNMANAGED if reason in row["reasons"]]
+    if unmanaged:
+        draft.steps.append(
+            Step(
+                role="vf_unmanaged",
+                action="configure",
+                subject=row["mac"] or subject,
+                provides=(f"vf_unmanaged:{row['mac']}",),
+                reasons=tuple(unmanaged),
+                why=f"The virtual function of {subject} is not left to hv_netvsc alone.",
+            )
+        )
+    for reason in row["reasons"]:
+        if reason in _WAIT and not (reason == "unsupported_nic" and len(target.facts["nics"]) > 1):
+            draft.block_for(reason, subject)
+
+
+def _plan_probe_failures(target: Target, draft: Draft, verdicts: list[Verdict]) -> None:
+    """A driver that is there and does not bind wants a newer kernel or driver."""
+    failed = {row["kind"] for row in verdicts if "driver_probe_failed" in row["reasons"] and row["kind"] in ETHERNET_MODULES}
+    if failed and target.running is not None:
+        missing = {module: "driver_probe_failed" for kind in sorted(failed) for module in ETHERNET_MODULES[kind]}
+        before = dict(draft.blocked)
+        route_modules(target, draft, target.running, missing, ways=("kernel", "backport"))
+        if draft.blocked != before or not draft.steps:
+            draft.block_for("driver_probe_failed", ", ".join(row["pci_address"] for row in verdicts if "driver_probe_failed" in row["reasons"]))
+
+
+def _plan_rdma_devices(target: Target, draft: Draft) -> None:
+    """Modules that are loaded and made no verbs device."""
+    if target.goal == "ethernet" or target.running is None:
+        return
+    for nic in target.facts["nics"] or []:
+        module = (RDMA_MODULES.get(nic["kind"]) or (None,))[0]
+        if module and nic["vf"] and not nic["rdma"] and target.running["modules"][module]["loaded"]:
+            draft.block(
+                nic["interface"] or nic["mac"] or nic["vf"]["pci_address"],
+                Obstacle("driver_probe_failed", f"{module} is loaded but made no verbs device: read the kernel log; a newer kernel is the usual cure."),
+            )
+
+
+def _readiness(target: Target, kernel: Kernel) -> dict[str, bool | None]:
+    """Whether a kernel has what each kind of NIC needs for the goal."""
+
+    def state(module: str) -> bool | None:
+        entry = kernel["modules"][module]
+        if entry["state"] is None:
+            return True if entry["loaded"] else None
+        return entry["state"] != "absent" and not entry["blacklisted"]
+
+    ready: dict[str, bool | None] = {}
+    for kind in ETHERNET_MODULES:
+        states = [state(module) for module in target.modules_of(kind)]
+        ready[kind] = False if False in states else (None if None in states else True)
+    return ready
+
+
+def plan(
+    facts: t.Any,
+    goal: str,
+    nics: t.Sequence[str] = (),
+    policy: t.Mapping[str, t.Any] | None = None,
+) -> dict[str, t.Any]:
+    """The plan for one host: goal, met, verdicts, ready, steps, unknown, blocked, advice.
+
+    ``nics``: MACs of the NICs that user space is to have; only for the goal dpdk. The facts may carry ``packages``,
+    the answers of package_candidates; what is still to be asked comes back under ``unknown``. Raises AccelnetError:
+    bad_facts, bad_goal, bad_policy, bad_mac.
+    """
+    check_goal(goal)
+    options = check_policy(policy)
+    macs = check_macs(nics) or options["nics"]
+    check_facts(facts, dict.fromkeys(_PARTS["ethernet"] + _PARTS[goal]))
+    target = Target(facts, goal, {**options, "nics": macs})
+    try:
+        return _plan(target)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AccelnetError("bad_facts", f"the facts are not what nic_info returns: {error!r}") from error
+
+
+def _plan(target: Target) -> dict[str, t.Any]:
+    draft = Draft()
+    verdicts = assess(target.facts, policy={"nics": target.policy["nics"]})
+    kernels = target_kernels(target)
+    if not kernels:
+        draft.block_for("facts_unknown", "target kernel")
+    if target.has_hardware and not verdicts:
+        draft.block_for("facts_unknown", "nics")
+    for kernel in kernels:
+        _plan_kernel(target, draft, kernel)
+    for row in verdicts:
+        _plan_verdict(target, draft, row)
+    _plan_probe_failures(target, draft, verdicts)
+    if target.goal != "ethernet":
+        _plan_rdma_devices(target, draft)
+        plan_rdma_core(target, draft)
+    if target.goal == "dpdk":
+        plan_dpdk(target, draft)
+        plan_ports(target, draft)
+    steps = {step.as_dict()["id"]: step for step in sorted(draft.steps, key=lambda step: step.rank)}
+    return {
+        "goal": target.goal,
+        "met": not steps and not draft.blocked,
+        "verdicts": verdicts,
+        "ready": {kernel["release"]: _readiness(target, kernel) for kernel in kernels},
+        "steps": [step.as_dict() for step in steps.values()],
+        "unknown": {"packages": sorted(draft.unknown_packages)},
+        "blocked": [
+            {"reason": obstacle.reason, "subject": ", ".join(subjects), "remedy": obstacle.remedy, "option": obstacle.option}
+            for obstacle, subjects in draft.blocked.items()
+        ],
+        "advice": draft.advice,
+    }
+
+

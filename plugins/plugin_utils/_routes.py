@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ways to what a host lacks: the rows of the compatibility tables, tried in the order that the policy allows.
+
+A probe says *that* something is missing; only then are the tables asked *how* to bring it. Pure. Private.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
+from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import (
+    Draft,
+    Kernel,
+    Obstacle,
+    Step,
+    Target,
+    is_below,
+    sentence,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A row of the tables, and what stands in its way on this host."""
+
+    row: _compat.Remedy
+    obstacles: tuple[Obstacle, ...]
+    unasked: tuple[str, ...]  # packages that the repositories have not been asked for
+    needs: tuple[str, ...] = ()
+
+    @property
+    def allowable(self) -> bool:
+        """Whether the policy alone stands in the way."""
+        return all(obstacle.option for obstacle in self.obstacles)
+
+
+def _packages(target: Target, packages: t.Iterable[str], minimum: str | None) -> tuple[list[Obstacle], list[str]]:
+    """(obstacles, packages that were not asked for)."""
+    obstacles, unasked = [], []
+    for name in packages:
+        asked, version = target.package(name)
+        if not asked:
+            unasked.append(name)
+        elif version is None:
+            obstacles.append(Obstacle("package_not_available", f"Enable the repository that carries {name}, or allow another way."))
+        elif is_below(version, minimum):
+            obstacles.append(Obstacle("package_not_available", f"{name} is offered in version {version}, {minimum} is needed."))
+    return obstacles, unasked
+
+
+def _signature(target: Target, kernel: Kernel) -> list[Obstacle]:
+    """Whether the kernel would refuse a module that was built here."""
+    platform = target.facts["platform"]
+    enforced = kernel["sig_force"] or (
+        target.is_live(kernel) and (platform["sig_enforce"] or platform["lockdown"] in ("integrity", "confidentiality"))
+    )
+    # A kernel that is to boot under Secure Boot locks itself down then, on most distributions.
+    enforced = enforced or bool(platform["secure_boot"])
+    if enforced and not target.policy["module_signing"]:
+        return [Obstacle("secure_boot_refuses_unsigned", REASONS["secure_boot_refuses_unsigned"].remedy, "module_signing")]
+    return []
+
+
+def _backport(target: Target, kernel: Kernel, row: _compat.Remedy) -> tuple[list[Obstacle], list[str], tuple[str, ...]]:
+    """(obstacles, packages not asked for, needs) of building modules for a kernel."""
+    obstacles = _signature(target, kernel)
+    assert row.backport is not None
+    for module in row.backport.modules:
+        if kernel["modules"][module]["state"] == "builtin":
+            obstacles.append(Obstacle("builtin_not_replaceable", REASONS["builtin_not_replaceable"].remedy))
+    if row.backport.status != "tested" and not target.policy["allow_untested_backport"]:
+        obstacles.append(Obstacle("backport_untested", REASONS["backport_untested"].remedy, "allow_untested_backport"))
+    if kernel["headers"]:
+        return obstacles, [], ()
+    headers = _compat.remedies("headers", target.host(kernel))
+    if not headers:
+        return [*obstacles, Obstacle("headers_missing", REASONS["headers_missing"].remedy)], [], ()
+    missing, unasked = _packages(target, headers[0].packages, None)
+    if missing:
+        obstacles.append(Obstacle("headers_missing", missing[0].remedy))
+    return obstacles, unasked, tuple(f"package:{name}" for name in headers[0].packages)
+
+
+def _allowed(target: Target, kernel: Kernel | None, row: _compat.Remedy) -> list[Obstacle]:
+    """What the policy says to a way."""
+    obstacles = []
+    if row.way == "source":
+        if not target.policy["allow_source_builds"]:
+            obstacles.append(Obstacle("not_allowed_by_policy", "Allow builds from source.", "allow_source_builds"))
+    elif kernel is not None and row.way not in target.policy["driver_sources"]:
+        obstacles.append(Obstacle("not_allowed_by_policy", f"Add '{row.way}' to driver_sources.", "driver_sources"))
+    if row.way == "kernel" and kernel is not None and target.is_live(kernel) and not target.policy["allow_reboot"]:
+        obstacles.append(Obstacle("not_allowed_by_policy", "Allow the reboot that a new kernel needs.", "allow_reboot"))
+    return obstacles
+
+
+def options(
+    target: Target,
+    capability: str,
+    kernel: Kernel | None,
+    minimum: str | None = None,
+    ways: t.Collection[str] | None = None,
+) -> list[Option]:
+    """Every way to a capability, best first, with what stands in its way."""
+    host = target.host(kernel)
+    found = []
+    for row in _compat.remedies(capability, host):
+        if ways is not None and row.way not in ways:
+            continue
+        obstacles = [Obstacle(block.reason, block.remedy) for block in _compat.blocks(capability, host, row.way)]
+        obstacles += _allowed(target, kernel, row)
+        needs: tuple[str, ...] = tuple(f"package:{name}" for name in row.packages)
+        if row.way == "backport" and kernel is not None:
+            hard, unasked, needs = _backport(target, kernel, row)
+            obstacles += hard
+        else:
+            absent, unasked = _packages(target, row.packages, minimum or row.minimum)
+            obstacles += absent
+        found.append(Option(row, tuple(obstacles), tuple(unasked), needs))
+    preferred = list(target.policy["driver_sources"]) if kernel is not None else ["package", "source"]
+
+    def rank(option: Option) -> int:
+        return preferred.index(option.row.way) if option.row.way in preferred else len(preferred)
+
+    return sorted(found, key=rank)
+
+
+def report_dead_end(target: Target, draft: Draft, subject: str, capability: str, kernel: Kernel | None, tried: list[Option]) -> None:
+    """Block a subject: with what the policy could allow if that would help, else with what is in the way."""
+    support = _compat.supported(target.host(kernel))
+    allowable = [option for option in tried if option.allowable]
+    if allowable:
+        draft.block(subject, *allowable[0].obstacles)
+        for option in allowable[1:]:
+            draft.block(subject, *option.obstacles)
+    elif support.status == "unsupported":
+        draft.block(subject, Obstacle(support.reason or "unsupported_os", support.remedy or REASONS["unsupported_os"].remedy))
+    else:
+        host = target.host(kernel)
+        hard = [obstacle for option in tried for obstacle in option.obstacles if not obstacle.option]
+        hard += [
+            Obstacle(block.reason, block.remedy) for way in ("package", "kernel", "backport", "source") for block in _compat.blocks(capability, host, way)
+        ]
+        if hard:
+            draft.block(subject, *hard)
+        elif host.distribution is None:
+            draft.block_for("facts_unknown", subject)
+        else:
+            draft.block_for("no_known_remedy", subject)
+
+
+def route_modules(
+    target: Target,
+    draft: Draft,
+    kernel: Kernel,
+    missing: t.Mapping[str, str],
+    ways: t.Collection[str] | None = None,
+) -> None:
+    """Steps, or blocks, for the modules that a kernel lacks. ``missing``: module -> reason code."""
+    release = kernel["release"]
+    chosen: dict[str, Option] = {}
+    for module in missing:
+        tried = options(target, f"module:{module}", kernel, ways=ways)
+        usable = [option for option in tried if not option.obstacles]
+        if usable:
+            chosen[module] = usable[0]
+        else:
+            report_dead_end(target, draft, f"module:{module}@{release}", f"module:{module}", kernel, tried)
+    # One new kernel makes steps for the old one pointless where it brings the same modules.
+    for option in [option for option in chosen.values() if option.row.way == "kernel"][:1]:
+        for module in chosen:
+            if module in option.row.kernel_provides:
+                chosen[module] = option
+    groups: dict[tuple[str, ...], list[str]] = {}
+    rows: dict[tuple[str, ...], Option] = {}
+    for module, option in chosen.items():
+        key = (option.row.way, *option.row.packages)
+        groups.setdefault(key, []).append(module)
+        rows.setdefault(key, option)
+    for key, modules in groups.items():
+        option = rows[key]
+        draft.unknown_packages.update(option.unasked)
+        draft.steps.append(_module_step(target, kernel, option, modules, missing))
+
+
+def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[str], missing: t.Mapping[str, str]) -> Step:
+    row, release = option.row, kernel["release"]
+    live = target.is_live(kernel)
+    provides = [f"module:{module}@{release}" for module in modules]
+    if row.way == "kernel":
+        provides = [f"kernel:{row.packages[0]}"] + [f"module:{module}@{row.packages[0]}" for module in row.kernel_provides]
+    elif row.way == "backport" and row.backport:
+        provides = [f"module:{module}@{release}" for module in row.backport.modules]
+    if live and row.way != "kernel":
+        provides += [f"loaded:{module}" for module in modules]
+    reasons = sorted({missing[module] for module in modules})
+    return Step(
+        role="nic_driver",
+        action=row.way,
+        subject=row.packages[0] if row.way == "kernel" else release,
+        kernel=release,
+        provides=tuple(provides),
+        reasons=tuple(reasons),
+        why=sentence(f"Kernel {release} lacks {', '.join(modules)}", row.note),
+        needs=option.needs,
+        packages=tuple(row.packages),
+        reboot=row.reboot and target.has_hardware,
+    )

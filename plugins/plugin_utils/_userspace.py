@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What user space lacks for the goals rdma and dpdk: rdma-core with libmana, DPDK, huge pages, ports.
+
+Pure. Private to this collection.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
+from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Obstacle, Step, Target, is_below, sentence
+from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, options, report_dead_end
+
+
+def _minimum(target: Target, name: str) -> str:
+    """The minimum version of rdma_core or dpdk: the policy may ask for more than the tables."""
+    return str(target.policy["minimum_versions"].get(name) or _compat.limit(f"minimum_{name}"))
+
+
+def _step(target: Target, role: str, option: Option, provides: tuple[str, ...], reasons: tuple[str, ...], why: str, needs: tuple[str, ...] = ()) -> Step:
+    row = option.row
+    return Step(
+        role=role,
+        action=row.way,
+        subject=role,
+        provides=provides,
+        reasons=reasons,
+        why=sentence(why, row.note),
+        needs=needs + option.needs,
+        packages=tuple(row.packages),
+        version=row.version,
+        reboot=row.reboot and target.has_hardware,
+    )
+
+
+def plan_rdma_core(target: Target, draft: Draft) -> None:
+    """rdma-core with what the NIC kinds need of it; libmana counts, not the version alone."""
+    core = target.facts["rdma_core"]
+    minimum = _minimum(target, "rdma_core")
+    wants_mana = "mana" in target.kinds
+    if wants_mana and not core["libmana"]:
+        reason = "libmana_missing"
+    elif target.kinds and not core["version"] and not core["libmana"]:
+        reason = "rdma_core_missing"
+    elif target.kinds and is_below(core["version"], minimum):
+        reason = "version_below_minimum"
+    else:
+        return
+    if core["foreign_ofed"]:
+        draft.block("rdma_core", Obstacle("foreign_ofed_installed", REASONS["foreign_ofed_installed"].remedy))
+        return
+    tried = options(target, "libmana", None, minimum=minimum if wants_mana else None)
+    usable = [option for option in tried if not option.obstacles]
+    if not usable:
+        report_dead_end(target, draft, "libmana" if wants_mana else "rdma_core", "libmana", None, tried)
+        return
+    draft.unknown_packages.update(usable[0].unasked)
+    have = f"rdma-core {core['version']} is installed" if core["version"] else "rdma-core is not installed"
+    draft.steps.append(_step(target, "rdma_core", usable[0], ("libmana",), (reason,), f"{have}; the goal needs {minimum} or newer with libmana"))
+
+
+def needed_pmds(target: Target) -> list[str]:
+    """The poll-mode drivers that the NIC kinds need."""
+    return (["net_netvsc"] if target.hyperv else []) + [f"net_{kind}" for kind in target.kinds]
+
+
+def plan_dpdk(target: Target, draft: Draft) -> None:
+    """DPDK with the drivers for the NIC kinds, and testpmd to prove it."""
+    dpdk = target.facts["dpdk"]
+    minimum = _minimum(target, "dpdk")
+    needed = needed_pmds(target)
+    missing = [f"pmd:{name}" for name in needed if name not in dpdk["pmds"]] + ([] if dpdk["testpmd"] else ["testpmd"])
+    too_old = is_below(dpdk["version"], minimum)
+    if not missing and not too_old:
+        if is_below(dpdk["version"], _compat.limit("dpdk_reliable_netvsc")) and "net_netvsc" in needed:
+            reason = REASONS["dpdk_vf_readd_unreliable"]
+            draft.advice.append({"reason": reason.code, "subject": f"dpdk {dpdk['version']}", "remedy": reason.remedy})
+        return
+    # One build or one set of packages has to bring all of it, so that an application finds one DPDK.
+    wanted = [f"pmd:{name}" for name in needed] + ["testpmd"]
+    by_capability = {capability: options(target, capability, None, minimum=minimum) for capability in wanted}
+    for way in ("package", "source"):
+        chosen = [next((o for o in tried if o.row.way == way and not o.obstacles), None) for tried in by_capability.values()]
+        usable = [option for option in chosen if option is not None]
+        if len(usable) == len(chosen) and usable:
+            _add_dpdk(target, draft, usable, wanted, missing, too_old)
+            return
+    for capability, tried in by_capability.items():
+        if any(not option.obstacles for option in tried) and capability not in missing:
+            continue
+        if any(not option.obstacles for option in tried) and any(
+            all(option.obstacles for option in other) for other in by_capability.values()
+        ):
+            continue
+        report_dead_end(target, draft, capability, capability, None, tried)
+
+
+def _add_dpdk(target: Target, draft: Draft, chosen: list[Option], wanted: list[str], missing: list[str], too_old: bool) -> None:
+    for option in chosen:
+        draft.unknown_packages.update(option.unasked)
+    packages = tuple(dict.fromkeys(name for option in chosen for name in option.row.packages))
+    step = _step(
+        target,
+        "dpdk",
+        chosen[0],
+        tuple(wanted),
+        (("pmd_missing",) if missing else ()) + (("version_below_minimum",) if too_old else ()),
+        f"DPDK lacks {', '.join(missing)}" if missing else f"DPDK {target.facts['dpdk']['version']} is too old",
+        needs=("libmana",) if "mana" in target.kinds and chosen[0].row.way == "source" else (),
+    )
+    needs = tuple(dict.fromkeys(step.needs + tuple(f"package:{name}" for name in packages)))
+    notes = [note for note in dict.fromkeys(option.row.note for option in chosen) if note]
+    why = sentence(step.why.split(". ")[0], *notes)
+    draft.steps.append(Step(**{**step.__dict__, "packages": packages, "needs": needs, "why": why}))
+
+
+def plan_ports(target: Target, draft: Draft) -> None:
+    """Huge pages, and the NICs that were named for user space."""
+    pools = target.facts["hugepages"]
+    if pools is not None and not any(pool["total"] for pool in pools):
+        draft.steps.append(
+            Step("dpdk_port", "hugepages", "hugepages", ("hugepages",), ("hugepages_missing",), "No huge pages are reserved.", needs=())
+        )
+    wanted = target.policy["nics"]
+    if target.facts["nics"] is None:
+        return
+    by_mac = {nic["mac"]: nic for nic in target.facts["nics"]}
+    for mac in wanted:
+        if mac not in by_mac:
+            raise AccelnetError("bad_mac", f"no NIC of this host has the MAC {mac}; it has: {', '.join(str(m) for m in by_mac)}")
+        nic = by_mac[mac]
+        if nic["use"] == "userspace":
+            continue
+        if nic["default_route"] is not False:
+            draft.block_for("nic_protected", nic["interface"] or mac)
+            continue
+        draft.steps.append(
+            Step(
+                role="dpdk_port",
+                action="bind",
+                subject=mac,
+                provides=(f"userspace:{mac}",),
+                reasons=("nic_used_by_kernel",),
+                why=f"{nic['interface'] or mac} is to be used by DPDK and is still used by the kernel.",
+                needs=tuple(f"pmd:{name}" for name in needed_pmds(target)),
+            )
+        )
