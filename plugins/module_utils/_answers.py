@@ -77,6 +77,11 @@ class RecordedAnswers(Answers):
         return {path: recorded[path] for path in paths if path in recorded}
 
 
+    def packages(self) -> Dict[str, Any]:
+        """What the repositories offered when the snapshot was made: {package: {version} or None}."""
+        return self._answers.get("packages") or {}
+
+
 class DirectoryAnswers(Answers):
     """A directory of this machine: only modinfo, which reads files, can be asked."""
 

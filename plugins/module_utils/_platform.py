@@ -17,7 +17,7 @@ _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # tdnf before dnf: Azure Linux has both and ships tdnf by default.
-_PACKAGE_MANAGERS = (("apt", "apt-get"), ("tdnf", "tdnf"), ("dnf", "dnf"), ("zypper", "zypper"), ("yum", "yum"))
+_PACKAGE_MANAGERS = (("apt", "apt-get"), ("tdnf", "tdnf"), ("dnf", "dnf"), ("zypper", "zypper"))
 _BIN = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 # ELF e_machine (elf.h) of the architectures that Azure has.
 _MACHINES = {62: "x86_64", 183: "aarch64"}
@@ -80,7 +80,8 @@ def _lockdown(tree: Tree) -> Optional[str]:
     return found.group(1) if found else None
 
 
-def _package_manager(tree: Tree) -> Optional[str]:
+def package_manager(tree: Tree) -> Optional[str]:
+    """The package manager that a tree has: apt, tdnf, dnf or zypper."""
     for manager, program in _PACKAGE_MANAGERS:
         if any(tree.exists("{0}/{1}".format(directory, program)) for directory in _BIN):
             return manager
@@ -104,6 +105,6 @@ def read_platform(tree: Tree, hardware: bool, uname: Optional[Dict[str, str]], p
         "secure_boot": _secure_boot(tree) if hardware else None,
         "lockdown": _lockdown(tree) if hardware else None,
         "sig_enforce": {"Y": True, "1": True, "N": False, "0": False}.get(sig_enforce or ""),
-        "package_manager": _package_manager(tree),
+        "package_manager": package_manager(tree),
         "python": python,
     }

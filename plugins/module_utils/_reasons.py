@@ -275,6 +275,7 @@ _ROWS = (
     ("bad_goal", "The goal does not exist.", "Use ethernet, rdma or dpdk."),
     ("bad_policy", "A policy option does not exist or has a value that it cannot have.", "See the documentation of the plan filter."),
     ("bad_mac", "A MAC address is malformed, or no NIC of the host has it.", "Give MAC addresses that nic_info shows."),
+    ("bad_package_name", "A name cannot be that of a package.", "Pass names as the package manager has them."),
     ("bad_result_file", "A result file of the run cannot be read.", "Run the audit of that host again."),
     ("nic_info_failed", "The host could be reached, but nic_info failed on it.", "Read the message of the module."),
 )  # type: Tuple[Tuple[str, str, str], ...]

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions to package managers about what their repositories offer, and how to read the answers.
+
+Only what is cached is asked: nothing is refreshed, downloaded or written. Pure: commands are built here and run by the
+module. Private to this collection. Python 3.6, standard library.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
+
+Versions = Dict[str, Optional[str]]  # package -> version on offer; None when the repositories lack it
+
+Manager = NamedTuple(
+    "Manager",
+    [
+        ("command", Callable[[str, List[str]], List[str]]),
+        ("parse", Callable[[str, List[str]], Versions]),
+        # What else than 0 may come back when the question was answered.
+        ("exit_codes", List[int]),
+        ("lists", List[str]),  # directories, one of which has files when the repositories' lists are there
+        ("remedy", str),
+    ],
+)
+
+# Debian's Policy 5.6.1 and rpm: no white space, no option-like names, no globs.
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._~:^-]*$")
+
+
+def is_package_name(name: str) -> bool:
+    """Whether ``name`` can be asked for; also name-version-release.arch on rpm systems."""
+    return bool(_NAME.match(name))
+
+
+def _apt_command(root: str, names: List[str]) -> List[str]:
+    # Without its binary caches, which it would else write.
+    options = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
+    if root != "/":
+        options += ["-o", "Dir=" + root, "-o", "Dir::State::status=" + root + "/var/lib/dpkg/status"]
+    return ["apt-cache"] + options + ["policy"] + names
+
+
+def _parse_apt(text: str, names: List[str]) -> Versions:
+    found = dict.fromkeys(names)  # type: Versions
+    name = None
+    for line in text.splitlines():
+        if line and not line.startswith(" "):
+            name = line.rstrip(":")
+        candidate = re.match(r"^  Candidate: (\S+)", line)
+        if candidate and name in found:
+            found[name] = None if candidate.group(1) == "(none)" else candidate.group(1)
+    return found
+
+
+def _dnf_command(root: str, names: List[str]) -> List[str]:
+    options = ["--installroot=" + root] if root != "/" else []
+    return ["dnf", "-q", "-C"] + options + ["repoquery", "--queryformat", "%{name} %{evr} %{arch}\\n"] + names
+
+
+def _parse_rpm(text: str, names: List[str]) -> Versions:
+    """Lines of name, epoch:version-release and architecture; the last one of a name is the newest."""
+    found = dict.fromkeys(names)  # type: Versions
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) != 3:
+            continue
+        name, evr, arch = words
+        plain = evr.split(":", 1)[-1]
+        for form in (name, "{0}-{1}".format(name, plain), "{0}-{1}.{2}".format(name, plain, arch), "{0}.{1}".format(name, arch)):
+            if form in found:
+                found[form] = evr
+    return found
+
+
+def _tdnf_command(root: str, names: List[str]) -> List[str]:
+    options = ["--installroot", root] if root != "/" else []
+    return ["tdnf", "-q", "-C"] + options + ["repoquery", "--qf", "%{name} %{evr} %{arch}"] + names
+
+
+def _zypper_command(root: str, names: List[str]) -> List[str]:
+    options = ["--root", root] if root != "/" else []
+    options += ["--xmlout", "--non-interactive", "--no-refresh"]
+    return ["zypper"] + options + ["search", "--details", "--match-exact", "--type", "package"] + names
+
+
+def _parse_zypper(text: str, names: List[str]) -> Versions:
+    found = dict.fromkeys(names)  # type: Versions
+    try:
+        solvables = list(ElementTree.fromstring(text).iter("solvable"))
+    except ElementTree.ParseError:
+        return found
+    for solvable in solvables:
+        name, edition, repository = solvable.get("name"), solvable.get("edition"), solvable.get("repository")
+        # What is installed without a repository behind it is not on offer. The newest comes first.
+        if name in found and found[name] is None and edition and repository != "(System Packages)":
+            found[name] = edition
+    return found
+
+
+MANAGERS = {
+    "apt": Manager(_apt_command, _parse_apt, [0], ["/var/lib/apt/lists"], "run apt-get update"),
+    "dnf": Manager(_dnf_command, _parse_rpm, [0], ["/var/cache/dnf", "/var/cache/libdnf5"], "run dnf makecache"),
+    "tdnf": Manager(_tdnf_command, _parse_rpm, [0, 243], ["/var/cache/tdnf"], "run tdnf makecache"),
+    # 104 is ZYPPER_EXIT_INF_CAP_NOT_FOUND: none of the names was found
+    "zypper": Manager(_zypper_command, _parse_zypper, [0, 104], ["/var/cache/zypp/solv", "/var/cache/zypp/raw"], "run zypper refresh"),
+}  # type: Dict[str, Manager]
+
+
+def lists_present(tree: Tree, manager: str) -> bool:
+    """Whether the repositories' lists were ever fetched: without them, 'not on offer' would be a guess."""
+    ignored = {"lock", "partial", "auxfiles", "@System", "expired_repos.json", "last_makecache"}
+    for directory in MANAGERS[manager].lists:
+        if set(tree.names(directory)) - ignored or tree.unreadable(directory):
+            return True
+    return False
