@@ -229,8 +229,10 @@ def _dump(kind: int, header: bytes) -> Iterator[bytes]:
             offset = 0
             while offset + 16 <= len(data):
                 length, message, _flags, _sequence, _port = struct.unpack_from("=IHHII", data, offset)
-                if message in (_NLMSG_DONE, _NLMSG_ERROR) or length < 16:
+                if message == _NLMSG_DONE:
                     return
+                if message == _NLMSG_ERROR or length < 16:
+                    raise OSError("the kernel refused the question")
                 yield data[offset + 16 : offset + length]
                 offset += (length + 3) & ~3
 
@@ -249,18 +251,20 @@ def _attributes(data: bytes) -> Dict[int, bytes]:
 
 def _addresses() -> Dict[str, List[str]]:
     """Interface -> addresses with prefix length, of this network namespace."""
-    found = {name: [] for _index, name in socket.if_nameindex()}  # type: Dict[str, List[str]]
+    names = dict(socket.if_nameindex())
+    found = {name: [] for name in names.values()}  # type: Dict[str, List[str]]
     for message in _dump(_RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)):
         _family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBI", message)
         attributes = _attributes(message[8:])
         address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
-        if address:
-            found.setdefault(socket.if_indextoname(index), []).append("{0}/{1}".format(ipaddress.ip_address(address), prefix))
+        if address and index in names:  # else it appeared just now
+            found[names[index]].append("{0}/{1}".format(ipaddress.ip_address(address), prefix))
     return found
 
 
 def _default_routes() -> List[str]:
     """The interfaces that default routes of the main table lead to."""
+    names = dict(socket.if_nameindex())
     found = set()
     for message in _dump(_RTM_GETROUTE, struct.pack("=BBBBBBBBI", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
         _family, dst_len, _src, _tos, table, _protocol, _scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", message)
@@ -274,8 +278,8 @@ def _default_routes() -> List[str]:
         while len(paths) >= 8:  # struct rtnexthop: length, flags, hops, interface
             hops.append(paths[4:8])
             paths = paths[max(8, (struct.unpack_from("=H", paths)[0] + 3) & ~3) :]
-        found.update(socket.if_indextoname(struct.unpack("=I", hop)[0]) for hop in hops)
-    return sorted(found)
+        found.update(names.get(struct.unpack("=I", hop)[0]) for hop in hops)
+    return sorted(name for name in found if name)
 
 
 _SIOCETHTOOL = 0x8946

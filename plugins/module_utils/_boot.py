@@ -46,7 +46,7 @@ def _default_release(tree: Tree, policy: Optional[str], saved: Optional[str], re
     entry = saved if policy == "saved" else policy
     # The longest first: one release may be the start of another.
     for release in sorted(releases, key=len, reverse=True):
-        if entry and release in entry:
+        if entry and re.search(r"(?<![0-9.]){0}(?![0-9])".format(re.escape(release)), entry):
             return release
     if policy != "0" and not (policy == "saved" and entry in (None, "0")):
         return None

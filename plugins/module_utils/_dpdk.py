@@ -12,11 +12,11 @@ from typing import Any, Dict, List, Optional
 from ansible_collections.accelnet.mana.plugins.module_utils._libs import find, prefix_of
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
-_EAL = re.compile(r"^librte_eal\.so\.(\d+)(?:\.\d+)*$")
+_EAL = re.compile(r"librte_eal\.so\.([0-9]{1,3})(?:\.[0-9]+)*\Z")
 _PMD = re.compile(r"^librte_(net_\w+)\.(?:so(?:\.[\d.]+)?|a)$")
 _PC_VERSION = re.compile(r"^Version:\s*(\d+\.\d+(?:\.\d+)?)", re.M)
-_HUGE = re.compile(r"^hugepages-(\d+)kB$")
-_NODE = re.compile(r"^node(\d+)$")
+_HUGE = re.compile(r"hugepages-([0-9]{1,12})kB\Z")
+_NODE = re.compile(r"node[0-9]{1,9}\Z")
 _REPORTED = ("net_mana", "net_netvsc", "net_mlx5", "net_mlx4", "net_failsafe", "net_vdev_netvsc", "net_tap", "net_virtio")
 
 

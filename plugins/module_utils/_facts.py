@@ -105,7 +105,13 @@ def _read_nics(tree: Tree, answers: _answers.Answers, index: Optional[_kmod.Inde
     netdevs, rdma = _netdev.read_netdevs(tree), _netdev.read_rdma_ports(tree)
     nics = _nics.join_nics(netdevs, functions, vmbus, rdma, answers.netlink(), handed_over)
     _statistics(tree, nics, answers)
-    return {"nics": nics, "pci_functions": functions, "vmbus_devices": vmbus}
+    # What could not be listed is unknown. A kernel with sysfs always has /sys/class/net; the buses may be missing.
+    listed = not tree.unreadable("/sys/class/net") and tree.is_dir("/sys/class/net")
+    return {
+        "nics": nics if listed else None,
+        "pci_functions": None if tree.unreadable("/sys/bus/pci/devices") else functions,
+        "vmbus_devices": None if tree.unreadable("/sys/bus/vmbus/devices") else vmbus,
+    }
 
 
 def collect(

@@ -69,6 +69,7 @@ class Indexes:
 
     def __init__(self, tree: Tree, directory: str) -> None:
         self._tree = tree
+        self._aliases = None  # type: Optional[List[Tuple[str, str]]]
         self.directory = directory
         self.loadable = _index(tree, directory + "/modules.dep")
         self.builtin = _index(tree, directory + "/modules.builtin")
@@ -98,11 +99,16 @@ class Indexes:
 
     def module_for(self, modalias: str) -> Optional[str]:
         """The module that this kernel would load for a PCI modalias, or None."""
-        text = self._tree.excerpt(self.directory + "/modules.alias", _ALIAS) or ""
-        for line in text.splitlines():
-            words = line.split()
-            if len(words) == 3 and words[0] == "alias" and fnmatch.fnmatchcase(modalias, words[1]):
-                return _modprobe.normal(words[2])
+        if self._aliases is None:
+            text = self._tree.excerpt(self.directory + "/modules.alias", _ALIAS) or ""
+            lines = [line.split() for line in text.splitlines()]
+            self._aliases = [(words[1], _modprobe.normal(words[2])) for words in lines if len(words) == 3 and words[0] == "alias"]
+        for pattern, module in self._aliases:
+            try:
+                if fnmatch.fnmatchcase(modalias, pattern):
+                    return module
+            except re.error:  # what a garbled line may give before Python 3.11
+                continue
         return None
 
 

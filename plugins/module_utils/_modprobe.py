@@ -15,7 +15,8 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 # A file in an earlier directory hides files of the same name in later ones.
 MODPROBE_DIRS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 
-_PARAMETER = re.compile(r"(?:^|[\s\"'=])((?:module_blacklist|modprobe\.blacklist|rd\.driver\.blacklist)=[^\s\"']+)")
+# The value may be quoted; kernel parameters, but not those of programs, know no difference between - and _.
+_PARAMETER = re.compile(r"(?:^|[\s\"'])(module[-_]blacklist|modprobe\.blacklist|rd\.driver\.blacklist)=[\"']?([^\s\"']+)")
 _GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*\+?=(.*)$", re.M)
 _BLS_LINE = re.compile(r"^options\s+(.*)$", re.M)
 
@@ -47,8 +48,7 @@ def parse_modprobe(text: str, source: str) -> Entries:
 def parse_cmdline(text: str, source: str) -> Entries:
     """The modules that a kernel command line forbids."""
     entries = []  # type: Entries
-    for parameter in _PARAMETER.findall(text):
-        key, _equals, modules = parameter.partition("=")
+    for key, modules in _PARAMETER.findall(text):
         entries.extend((normal(name), "{0}: {1}".format(source, key)) for name in modules.split(",") if name)
     return entries
 
@@ -71,6 +71,7 @@ def read_modprobe(tree: Tree) -> Tuple[Entries, bool]:
                 continue
             seen.add(name)
             if tree.resolve(path) in (None, "/dev/null"):  # a dangling link or /dev/null hides the later ones
+                whole = whole and not tree.unreadable(path)
                 continue
             text = tree.text(path)
             if text is None:

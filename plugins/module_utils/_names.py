@@ -9,12 +9,13 @@ Private to this collection. Python 3.6, standard library.
 import re
 from typing import Optional
 
-_RELEASE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$")
+# \Z, not $: that would let a line feed at the end pass.
+_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
 # Linux net/core/dev.c dev_valid_name(): below IFNAMSIZ, no slash, colon or white space.
-_INTERFACE = re.compile(r"^[^\s/:\x00]{1,15}$")
-_PCI_ADDRESS = re.compile(r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
-_GUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-_MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
+_INTERFACE = re.compile(r"[^\s/:\x00]{1,15}\Z")
+_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 _NETVSC_INSTANCE = "f8615163-0000-1000-2000-"
 
 

@@ -6,6 +6,7 @@
 Private to this collection. Python 3.6, standard library.
 """
 
+import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ansible_collections.accelnet.mana.plugins.module_utils._names import (
@@ -149,7 +150,7 @@ def read_rdma_ports(tree: Tree) -> List[Dict[str, Any]]:
             continue
         ports = {}
         for port in tree.names(base + "/ports"):
-            if port.isdigit():
+            if re.match(r"[0-9]{1,9}\Z", port):
                 entries = "{0}/ports/{1}/gid_attrs/ndevs".format(base, port)
                 # Reading an unused entry of the GID table fails with EINVAL: that is no warning.
                 ports[int(port)] = sorted({v for v in (tree.value(entries + "/" + n) for n in tree.names(entries)[:8]) if v})

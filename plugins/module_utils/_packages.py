@@ -28,7 +28,7 @@ Manager = NamedTuple(
 )
 
 # Debian's Policy 5.6.1 and rpm: no white space, no option-like names, no globs.
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._~:^-]*$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._~:^-]*\Z")
 
 
 def is_package_name(name: str) -> bool:

@@ -8,7 +8,7 @@ Private to this collection. Python 3.6, standard library.
 
 import json
 import os
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._answers import RecordedAnswers
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
@@ -23,13 +23,38 @@ def _bad(path: str, message: str) -> AccelnetError:
     return AccelnetError("bad_snapshot", "{0}: {1}".format(path, message))
 
 
-def _is_table(value: Any, depth: int) -> bool:
-    """Whether a value is null or objects nested ``depth`` deep."""
-    if value is None:
-        return True
-    if not isinstance(value, dict):
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(entry is None or isinstance(entry, str) for entry in value.values())
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, int) for entry in value.values())
+
+
+def _list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def _tables(form: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value is an object whose values have a form."""
+    return lambda value: isinstance(value, dict) and all(form(entry) for entry in value.values())
+
+
+def _netlink(value: Any) -> bool:
+    if not isinstance(value, dict) or not _tables(_list_of_texts)(value.get("addresses")):
         return False
-    return depth == 1 or all(_is_table(entry, depth - 1) for entry in value.values())
+    return value.get("default_routes") is None or _list_of_texts(value["default_routes"])
+
+
+# What an answer is like when it is not null.
+_ANSWERS = (
+    ("uname", _texts),
+    ("python", lambda value: isinstance(value, str)),
+    ("netlink", _netlink),
+    ("ethtool", _tables(_numbers)),
+    ("modinfo", _tables(_texts)),
+    ("packages", _tables(lambda value: value is None or _texts(value))),
+)  # type: Tuple[Tuple[str, Callable[[Any], bool]], ...]
 
 
 def check(path: str, content: Any) -> Dict[str, Any]:
@@ -46,16 +71,9 @@ def check(path: str, content: Any) -> Dict[str, Any]:
     answers = content.get("answers")
     if not isinstance(answers, dict):
         raise _bad(path, "'answers' is not an object")
-    for key, depth in (("uname", 1), ("netlink", 1), ("ethtool", 2), ("modinfo", 2), ("packages", 2)):
-        if not _is_table(answers.get(key), depth):
+    for key, has_form in _ANSWERS:
+        if answers.get(key) is not None and not has_form(answers[key]):
             raise _bad(path, "answers.{0} does not have the documented form".format(key))
-    netlink = answers.get("netlink")
-    if netlink is not None:
-        addresses, routes = netlink.get("addresses"), netlink.get("default_routes")
-        if not isinstance(addresses, dict) or not all(isinstance(entry, list) for entry in addresses.values()):
-            raise _bad(path, "answers.netlink.addresses is not an object of lists")
-        if routes is not None and not isinstance(routes, list):
-            raise _bad(path, "answers.netlink.default_routes is not a list")
     return content
 
 

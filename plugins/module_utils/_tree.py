@@ -107,6 +107,15 @@ class DirectoryBackend(Backend):
         return os.listdir(self.root + path)
 
 
+def _recorded_error(entry: Any) -> Optional[OSError]:
+    """The error that a snapshot has instead of a content, or None."""
+    if not isinstance(entry, dict) or "error" not in entry:
+        return None
+    number = getattr(errno, str(entry["error"]), None)
+    number = number if isinstance(number, int) else errno.EIO
+    return OSError(number, os.strerror(number))
+
+
 class SnapshotBackend(Backend):
     """The ``files`` of a snapshot: path -> text, or a mapping with one of base64, link, dir, file, error."""
 
@@ -132,7 +141,12 @@ class SnapshotBackend(Backend):
                 return DIRECTORY
         if path in self._children:
             return DIRECTORY
-        return None if entry is None else FILE
+        if entry is None:
+            above = _recorded_error(self._files.get(path.rpartition("/")[0]))
+            if above:  # what lies below an unreadable directory is not known to be missing
+                raise above
+            return None
+        return FILE
 
     def readlink(self, path: str) -> str:
         return str(self._files[path]["link"])
@@ -143,16 +157,12 @@ class SnapshotBackend(Backend):
             return entry.encode("utf-8", "replace")[:limit]
         if "base64" in entry:
             return base64.b64decode(entry["base64"])[:limit]
-        if "error" in entry:
-            number = getattr(errno, str(entry["error"]), errno.EIO)
-            raise OSError(number, os.strerror(number))
-        raise OSError(errno.ENODATA, "its content was not recorded")
+        raise _recorded_error(entry) or OSError(errno.ENODATA, "its content was not recorded")
 
     def listdir(self, path: str) -> List[str]:
-        entry = self._files.get(path)
-        if isinstance(entry, dict) and "error" in entry:
-            number = getattr(errno, str(entry["error"]), errno.EIO)
-            raise OSError(number, os.strerror(number))
+        error = _recorded_error(self._files.get(path))
+        if error:
+            raise error
         return list(self._children.get(path, ()))
 
 
@@ -176,9 +186,20 @@ def check_snapshot_files(files: Any) -> Optional[str]:
                     base64.b64decode(value, validate=True)
                 except (binascii.Error, ValueError):
                     return "{0}: malformed base64".format(path)
+            elif key == "error" and not re.match(r"E[A-Z0-9]+\Z", value):
+                return "{0}: {1!r} is not the name of an error".format(path, value)
         elif key not in ("dir", "file") or value is not True:
             return "{0}: unknown entry {1!r}".format(path, key)
     return None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8; other bytes come from the operating system as lone surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Tree:
@@ -191,6 +212,7 @@ class Tree:
         self._unreadable = set()  # type: set
 
     def warn(self, message: str) -> None:
+        message = message.encode("utf-8", "backslashreplace").decode("utf-8")
         if message not in self.warnings:
             self.warnings.append(message)
 
@@ -210,6 +232,8 @@ class Tree:
             here = "/" + "/".join(done + [part])
             kind = self._kind(here)
             if kind is None:
+                if here in self._unreadable:
+                    self._unreadable.add(path)
                 return None
             if kind != LINK:
                 done.append(part)
@@ -240,20 +264,24 @@ class Tree:
         return self.kind(path) == DIRECTORY
 
     def names(self, path: str) -> List[str]:
-        """The sorted names in a directory; empty where there is none."""
+        """The sorted names in a directory; empty where there is none. Names that are no text are left out."""
         real = self.resolve(path)
-        if real is None or self._kind(real) != DIRECTORY:
+        if real is None:
             return []
         try:
-            return sorted(self.backend.listdir(real))
+            names = sorted(self.backend.listdir(real))
         except (OSError, ValueError) as error:
             self._failed(path, error)
             return []
+        for name in names:
+            if not _is_text(name):
+                self.warn("{0}/{1}: its name is not UTF-8, left out".format(path, name))
+        return [name for name in names if _is_text(name)]
 
     def data(self, path: str, limit: int = TEXT_LIMIT) -> Optional[bytes]:
         """At most ``limit`` bytes of a file, or None."""
-        real = self.resolve(path)
-        if real is None or self._kind(real) == DIRECTORY:
+        real = self._readable(path)
+        if real is None:
             return None
         try:
             return self.backend.read(real, limit)
@@ -284,8 +312,8 @@ class Tree:
 
     def excerpt(self, path: str, pattern: Pattern[str]) -> Optional[str]:
         """The first line and the matching lines of a large text file, or None."""
-        real = self.resolve(path)
-        if real is None or self._kind(real) == DIRECTORY:
+        real = self._readable(path)
+        if real is None:
             return None
         try:
             text, whole = self.backend.excerpt(real, pattern)
@@ -298,12 +326,22 @@ class Tree:
 
     def link_name(self, path: str) -> Optional[str]:
         """The last component of what a link leads to: the usual way in which sysfs names drivers and devices."""
-        real = self.resolve(path)
-        return os.path.basename(real) if real else None
+        name = os.path.basename(self.resolve(path) or "")
+        return name if name and _is_text(name) else None
 
     def unreadable(self, path: str) -> bool:
         """Whether reading ``path``, or finding the way to it, failed for another reason than its absence."""
         return any(path == bad or path.startswith(bad + "/") for bad in self._unreadable)
+
+    def _readable(self, path: str) -> Optional[str]:
+        """The canonical path of a file that can be read; a device or a pipe is not even opened."""
+        real = self.resolve(path)
+        if real is None or self._kind(real) == DIRECTORY:
+            return None
+        if self._kind(real) == OTHER:
+            self._failed(path, OSError(errno.EIO, "not a regular file"))
+            return None
+        return real
 
     def _kind(self, path: str) -> Optional[str]:
         if path not in self._kinds:
