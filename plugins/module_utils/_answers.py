@@ -76,7 +76,6 @@ class RecordedAnswers(Answers):
         recorded = self._answers.get("modinfo") or {}
         return {path: recorded[path] for path in paths if path in recorded}
 
-
     def packages(self) -> Dict[str, Any]:
         """What the repositories offered when the snapshot was made: {package: {version} or None}."""
         return self._answers.get("packages") or {}
@@ -229,9 +228,9 @@ def _dump(kind: int, header: bytes) -> Iterator[bytes]:
             offset = 0
             while offset + 16 <= len(data):
                 length, message, _flags, _sequence, _port = struct.unpack_from("=IHHII", data, offset)
-                if message == _NLMSG_DONE:
+                if message == _NLMSG_DONE and (length < 20 or struct.unpack_from("=i", data, offset + 16)[0] >= 0):
                     return
-                if message == _NLMSG_ERROR or length < 16:
+                if message in (_NLMSG_DONE, _NLMSG_ERROR) or length < 16:
                     raise OSError("the kernel refused the question")
                 yield data[offset + 16 : offset + length]
                 offset += (length + 3) & ~3

@@ -67,7 +67,11 @@ def read_dpdk(tree: Tree, directories: List[str]) -> Dict[str, Any]:
 
 def read_hugepages(tree: Tree) -> Optional[List[Dict[str, Any]]]:
     """The ``hugepages`` of nic_info: one entry per size and NUMA node; node null where the kernel has no NUMA."""
-    pools = [("/sys/devices/system/node/{0}/hugepages".format(name), int(name[4:])) for name in tree.names("/sys/devices/system/node") if _NODE.match(name)]
+    pools = [
+        ("/sys/devices/system/node/{0}/hugepages".format(name), int(name[4:]))
+        for name in tree.names("/sys/devices/system/node")
+        if _NODE.match(name)
+    ]
     places = [place for place in pools if tree.is_dir(place[0])]
     found = []
     for base, node in places or [("/sys/kernel/mm/hugepages", None)]:

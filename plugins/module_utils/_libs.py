@@ -7,7 +7,7 @@ Private to this collection. Python 3.6, standard library.
 """
 
 import fnmatch
-from typing import Dict, List, Optional
+from typing import List, Optional
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 

@@ -16,7 +16,7 @@ _INTERFACE = re.compile(r"[^\s/:\x00]{1,15}\Z")
 _PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
-_NETVSC_INSTANCE = "f8615163-0000-1000-2000-"
+_NETVSC_INSTANCE = re.compile(r"^f8615163-[0-9a-f]{4}-1000-2000-")
 
 
 def is_release(name: str) -> bool:
@@ -48,11 +48,11 @@ def normal_mac(text: Optional[str]) -> Optional[str]:
 def mac_from_guid(guid: str) -> Optional[str]:
     """The MAC that Hyper-V writes into the instance GUID of a netvsc device, or None.
 
-    Newer hosts: f8615163-0000-1000-2000-<mac> (microsoft/openvmm inspect_internal.rs). Older ones repeat the
-    MAC from the start: 000d3a7c-dd2b-000d-3a7c-dd2b000d3a7c.
+    Newer hosts: f8615163-<number of the NIC>-1000-2000-<mac> (microsoft/openvmm inspect_internal.rs). Older ones repeat
+    the MAC from the start: 000d3a7c-dd2b-000d-3a7c-dd2b000d3a7c.
     """
     digits = guid.replace("-", "")
-    if guid.startswith(_NETVSC_INSTANCE):
+    if _NETVSC_INSTANCE.match(guid):
         digits = digits[20:]
     elif not (digits[:12] == digits[12:24] and digits[:8] == digits[24:]):
         return None

@@ -8,18 +8,19 @@ module. Private to this collection. Python 3.6, standard library.
 """
 
 import re
-import xml.etree.ElementTree as ElementTree
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from xml.etree import ElementTree
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
-Versions = Dict[str, Optional[str]]  # package -> version on offer; None when the repositories lack it
+# Package -> {version: what would be installed, versions: all on offer}; None when the repositories lack it.
+Offers = Dict[str, Optional[Dict[str, Any]]]
 
 Manager = NamedTuple(
     "Manager",
     [
         ("command", Callable[[str, List[str]], List[str]]),
-        ("parse", Callable[[str, List[str]], Versions]),
+        ("parse", Callable[[str, List[str]], Offers]),
         # What else than 0 may come back when the question was answered.
         ("exit_codes", List[int]),
         ("lists", List[str]),  # directories, one of which has files when the repositories' lists are there
@@ -44,15 +45,21 @@ def _apt_command(root: str, names: List[str]) -> List[str]:
     return ["apt-cache"] + options + ["policy"] + names
 
 
-def _parse_apt(text: str, names: List[str]) -> Versions:
-    found = dict.fromkeys(names)  # type: Versions
-    name = None
+def _parse_apt(text: str, names: List[str]) -> Offers:
+    found = dict.fromkeys(names)  # type: Offers
+    name, candidate = "", ""
     for line in text.splitlines():
         if line and not line.startswith(" "):
             name = line.rstrip(":")
-        candidate = re.match(r"^  Candidate: (\S+)", line)
-        if candidate and name in found:
-            found[name] = None if candidate.group(1) == "(none)" else candidate.group(1)
+        chosen = re.match(r"^  Candidate: (\S+)", line)
+        listed = re.match(r"^ (?:\*\*\*|   ) (\S+) -?\d+$", line)
+        if chosen:
+            candidate = chosen.group(1)
+        elif listed and name in found:
+            offer = found[name] = found[name] or {"version": None, "versions": []}
+            offer["versions"].append(listed.group(1))
+            # Where pins forbid every version, as of a suite that is not to be used, there is no candidate.
+            offer["version"] = candidate if candidate != "(none)" else None
     return found
 
 
@@ -61,9 +68,9 @@ def _dnf_command(root: str, names: List[str]) -> List[str]:
     return ["dnf", "-q", "-C"] + options + ["repoquery", "--queryformat", "%{name} %{evr} %{arch}\\n"] + names
 
 
-def _parse_rpm(text: str, names: List[str]) -> Versions:
-    """Lines of name, epoch:version-release and architecture; the last one of a name is the newest."""
-    found = dict.fromkeys(names)  # type: Versions
+def _parse_rpm(text: str, names: List[str]) -> Offers:
+    """Lines of name, epoch:version-release and architecture."""
+    found = dict.fromkeys(names)  # type: Offers
     for line in text.splitlines():
         words = line.split()
         if len(words) != 3:
@@ -72,7 +79,10 @@ def _parse_rpm(text: str, names: List[str]) -> Versions:
         plain = evr.split(":", 1)[-1]
         for form in (name, "{0}-{1}".format(name, plain), "{0}-{1}.{2}".format(name, plain, arch), "{0}.{1}".format(name, arch)):
             if form in found:
-                found[form] = evr
+                # The newest comes last.
+                offer = found[form] = found[form] or {"version": None, "versions": []}
+                offer["version"] = evr
+                offer["versions"].insert(0, evr)
     return found
 
 
@@ -87,8 +97,8 @@ def _zypper_command(root: str, names: List[str]) -> List[str]:
     return ["zypper"] + options + ["search", "--details", "--match-exact", "--type", "package"] + names
 
 
-def _parse_zypper(text: str, names: List[str]) -> Versions:
-    found = dict.fromkeys(names)  # type: Versions
+def _parse_zypper(text: str, names: List[str]) -> Offers:
+    found = dict.fromkeys(names)  # type: Offers
     try:
         solvables = list(ElementTree.fromstring(text).iter("solvable"))
     except ElementTree.ParseError:
@@ -96,8 +106,9 @@ def _parse_zypper(text: str, names: List[str]) -> Versions:
     for solvable in solvables:
         name, edition, repository = solvable.get("name"), solvable.get("edition"), solvable.get("repository")
         # What is installed without a repository behind it is not on offer. The newest comes first.
-        if name in found and found[name] is None and edition and repository != "(System Packages)":
-            found[name] = edition
+        if name in found and edition and repository != "(System Packages)":
+            offer = found[name] = found[name] or {"version": edition, "versions": []}
+            offer["versions"].append(edition)
     return found
 
 

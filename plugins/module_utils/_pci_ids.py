@@ -8,8 +8,6 @@ microsoft/lisa ``lisa/tools/lspci.py`` (Mellanox and the look-alikes), microsoft
 ``vmbus_core/src/protocol.rs`` (class GUIDs). Private to this collection.
 """
 
-from typing import Dict, Tuple
-
 # Ethernet only. Other devices of the same vendors differ by class: 1414:b111 and 1414:00a9 are NVMe
 # (0108), InfiniBand functions of HPC sizes are class 0207.
 ETHERNET_CLASS = "0x0200"

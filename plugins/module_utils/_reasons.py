@@ -6,7 +6,7 @@
 Private to this collection. Python 3.6, standard library.
 """
 
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 # Worst first: the verdict of a host is the first of these that one of its NICs has.
 VERDICTS = (
@@ -278,6 +278,28 @@ _ROWS = (
     ("bad_package_name", "A name cannot be that of a package.", "Pass names as the package manager has them."),
     ("bad_result_file", "A result file of the run cannot be read.", "Run the audit of that host again."),
     ("nic_info_failed", "The host could be reached, but nic_info failed on it.", "Read the message of the module."),
+    (
+        "host_unreachable",
+        "The controller could not log in to the host.",
+        "Check that the host runs, its address and the login; then audit it again.",
+    ),
+    (
+        "bad_run_id",
+        "The name of a run is malformed, or there is a run of that name already.",
+        "Use letters, digits, dots, dashes and underscores, or leave it out.",
+    ),
+    (
+        "bad_run_dir",
+        "The directory of a run does not exist, lacks its run.json or cannot be written.",
+        "Give the run_dir that report_begin returned, on the controller.",
+    ),
+    ("bad_fail_on", "An entry of fail_on is neither a verdict, a status, a reason code nor not_met.", "Use what docs/reasons.md lists."),
+    ("bad_query", "The query is no valid JMESPath expression for the report.", "Try it on report.json with jp.py; see jmespath.org."),
+    (
+        "jmespath_missing",
+        "A query was given, but the controller's Python has no jmespath library.",
+        "Install jmespath beside ansible-core, or leave the query out.",
+    ),
 )  # type: Tuple[Tuple[str, str, str], ...]
 
 REASONS = {row[0]: Reason(*row) for row in _ROWS}  # type: Dict[str, Reason]

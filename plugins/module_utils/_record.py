@@ -42,14 +42,20 @@ _ALLOWED = re.compile(
     r")$"
 )
 # Directories whose mere presence a reader asks for.
-_PRESENCE = re.compile(r"^/(?:sys(?:/firmware(?:/efi)?|/class/dmi/id)?|boot/grub2?|(?:usr/)?lib(?:64)?(?:/[^/]+-linux-gnu)?|usr/local/lib(?:64)?)$")
+_PRESENCE = re.compile(
+    r"^/(?:sys(?:/firmware(?:/efi)?|/class/dmi/id)?|boot/grub2?|(?:usr/)?lib(?:64)?(?:/[^/]+-linux-gnu)?|usr/local/lib(?:64)?)$"
+)
 # Whole texts that are reduced to the lines or words that decisions need.
 _MODPROBE = re.compile(r"/modprobe\.d/[^/]+\.conf$")
 _MODPROBE_LINE = re.compile(r"^\s*(?:blacklist|install|alias|options|softdep)\b.*\b(?:" + _NAMES + r")\b")
 _CMDLINE = re.compile(r"/(?:cmdline|grub|[^/]+\.cfg|grubenv|[^/]+\.conf)$")
-_PARAMETER = re.compile(r"(?<![\w.-])(?:module_blacklist|modprobe\.blacklist|rd\.driver\.blacklist|module\.sig_enforce|lockdown|default_hugepagesz|hugepagesz|hugepages|iommu|panic|oops)=[\w.,:/-]+")
+_PARAMETER = re.compile(
+    r"(?<![\w.-])(?:module_blacklist|modprobe\.blacklist|rd\.driver\.blacklist|module\.sig_enforce|lockdown|default_hugepagesz|hugepagesz|hugepages|iommu|panic|oops)=[\w.,:/-]+"
+)
 _GRUB_KEY = re.compile(r"^\s*(?:export\s+)?(GRUB_DEFAULT|GRUB_FORCE_PARTUUID)=.*$")
-_BOOT_LINE = re.compile(r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|saved_entry=.*|title .*|version .*|default .*|# GRUB Environment Block)")
+_BOOT_LINE = re.compile(
+    r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|saved_entry=.*|title .*|version .*|default .*|# GRUB Environment Block)"
+)
 
 
 def is_allowed(path: str) -> bool:
@@ -72,7 +78,7 @@ def reduce_text(path: str, text: str) -> str:
             if _GRUB_KEY.match(line):
                 lines.append(line)
             elif line.lstrip().startswith("GRUB_CMDLINE_LINUX"):
-                lines.append("{0}=\"{1}\"".format(line.split("=", 1)[0].strip().rstrip("+"), words))
+                lines.append('{0}="{1}"'.format(line.split("=", 1)[0].strip().rstrip("+"), words))
             elif line.startswith("options "):
                 lines.append("options " + words)
             elif boot:

@@ -59,10 +59,11 @@ manager:
   sample: apt
 packages:
   description:
-    - The names that could be asked for, each with the C(version) on offer, or V(null) when no repository has it.
+    - The names that could be asked for, each with the C(version) that would be installed and all C(versions) on offer; or
+      V(null) when no repository has it.
   type: dict
   returned: success
-  sample: {linux-modules-extra-azure: {version: 6.8.0.1052.54}, dpdk: null}
+  sample: {linux-modules-extra-azure: {version: 6.8.0.1052.54, versions: [6.8.0.1052.54]}, dpdk: null}
 unknown:
   description: Names that could not be asked for, because the host never fetched the repositories' lists or the question failed.
   type: list
@@ -87,7 +88,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._reasons import Acce
 
 def ask(module, tree, manager, root, names):
     # type: (AnsibleModule, object, str, str, list) -> tuple
-    """(versions, why they are not known)."""
+    """(offers by package, why they are not known)."""
     ways = _packages.MANAGERS[manager]
     if not _packages.lists_present(tree, manager):
         return {}, "{0} never fetched the repositories' lists: {1}".format(manager, ways.remedy)
@@ -136,8 +137,7 @@ def main():
     elif manager is None:
         result["read_warnings"].append("no package manager that is known was found")
     elif names:
-        versions, fault = ask(module, tree, manager, root, names)
-        result["packages"] = {name: {"version": version} if version else None for name, version in versions.items()}
+        result["packages"], fault = ask(module, tree, manager, root, names)
         if fault:
             result["read_warnings"].append(fault)
     result["unknown"] = [name for name in names if name not in result["packages"]]

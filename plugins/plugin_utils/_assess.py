@@ -95,8 +95,9 @@ def _differs(facts: Facts, nic: t.Mapping[str, t.Any]) -> bool:
     """Whether the VF's driver in memory is another build than the installed one."""
     kernel = running_kernel(facts)
     module = (kernel or {}).get("modules", {}).get(nic["vf"]["driver"]) or {}
-    builds = {module.get("srcversion"), module.get("loaded_srcversion")} - {None}
-    return len(builds) == 2
+    # Many distributions build without srcversion: then it is missing on both sides. With vermagic the file was read.
+    known = module.get("vermagic") and module.get("loaded") and module.get("state") == "module"
+    return bool(known and module["srcversion"] != module["loaded_srcversion"])
 
 
 def _vf_faults(nic: t.Mapping[str, t.Any]) -> list[str]:

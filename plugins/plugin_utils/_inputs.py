@@ -30,6 +30,7 @@ DEFAULTS: dict[str, t.Any] = {
     "module_signing": False,
     "offline": False,
     "mana_ib": "auto",
+    "dpdk_mode": "netvsc",
     "target_kernels": "running",
     "target_nics": "observed",
     "minimum_versions": {},
@@ -38,6 +39,7 @@ DEFAULTS: dict[str, t.Any] = {
 _CHOICES = {
     "kernel_updates": ("dkms", "prebuilt", "hold"),
     "mana_ib": ("auto", "present", "absent"),
+    "dpdk_mode": ("netvsc", "mana"),
 }
 # Lists of these; a text of the second column stands for a list that the host decides.
 _LISTS: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
@@ -64,7 +66,10 @@ def _check(name: str, value: t.Any) -> t.Any:
             raise _bad(f"policy option {name} is {value!r}, must be a list" + (f" or one of: {', '.join(words)}" if words else ""))
         for entry in value:
             if (allowed and entry not in allowed) or not is_release(str(entry)):
-                raise _bad(f"policy option {name} has {entry!r}" + (f", may have: {', '.join(allowed)}" if allowed else ", which is no kernel release"))
+                raise _bad(
+                    f"policy option {name} has {entry!r}"
+                    + (f", may have: {', '.join(allowed)}" if allowed else ", which is no kernel release")
+                )
         return list(value)
     elif name == "minimum_versions":
         if not isinstance(value, t.Mapping) or set(value) - set(_VERSIONED):

@@ -51,7 +51,11 @@ class Step:
     kernel: str | None = None
     needs: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    metapackages: tuple[str, ...] = ()
+    suite: str | None = None
     version: str | None = None
+    confidence: str | None = None
+    proved_on: str | None = None
     reboot: bool = False
 
     @property
@@ -69,7 +73,11 @@ class Step:
             "reasons": list(self.reasons),
             "why": self.why,
             "packages": list(self.packages),
+            "metapackages": list(self.metapackages),
+            "suite": self.suite,
             "version": self.version,
+            "confidence": self.confidence,
+            "proved_on": self.proved_on,
             "reboot": self.reboot,
         }
 
@@ -121,6 +129,11 @@ class Target:
         """Whether synthetic interfaces are to be expected: on Azure, and in images for it."""
         return not self.has_hardware or bool(self.facts["vmbus_devices"])
 
+    @property
+    def uses_netvsc(self) -> bool:
+        """Whether DPDK is to have the synthetic interface too, as fall-back while the VF is away."""
+        return self.hyperv and self.policy["dpdk_mode"] == "netvsc"
+
     @functools.cached_property
     def observed_kinds(self) -> tuple[str, ...]:
         rows = list(self.facts["pci_functions"] or []) + list(self.facts["nics"] or [])
@@ -149,11 +162,13 @@ class Target:
         """Whether the kernel is the one whose state the host shows."""
         return self.has_hardware and bool(kernel["running"])
 
-    def package(self, name: str) -> tuple[bool, str | None]:
-        """(was it asked for, the version that is offered or None)."""
+    def offers(self, name: str) -> list[str] | None:
+        """The versions of a package that the repositories offer, the one they prefer first; None when not asked for."""
         packages = self.facts.get("packages") or {}
-        answer = packages.get(name)
-        return name in packages, (answer or {}).get("version")
+        if name not in packages:
+            return None
+        answer = packages[name] or {}
+        return [version for version in [answer.get("version"), *answer.get("versions", [])] if version]
 
 
 def version_of(text: str | None) -> tuple[int, ...] | None:

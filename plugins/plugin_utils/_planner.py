@@ -12,10 +12,11 @@ import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import ETHERNET_MODULES, RDMA_MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_facts, check_goal, check_macs, check_policy
 from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Kernel, Obstacle, Step, Target
-from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import route_modules
+from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import from_row, options, route_modules
 from ansible_collections.accelnet.mana.plugins.plugin_utils._userspace import plan_dpdk, plan_ports, plan_rdma_core
 
 _PARTS = {
@@ -25,7 +26,15 @@ _PARTS = {
 }
 _MISSING = {"mana_ib": "mana_ib_missing", "uio_hv_generic": "uio_missing", "pci_hyperv": "pci_hyperv_missing"}
 # Reasons of a verdict that no step here can change.
-_WAIT = ("vf_down", "vf_revoked", "vf_not_offered", "interface_in_other_netns", "driver_unexpected", "unsupported_nic", "userspace_unasked", "traffic_on_synthetic")
+_WAIT = (
+    "vf_down",
+    "vf_revoked",
+    "vf_not_offered",
+    "interface_in_other_netns",
+    "driver_unexpected",
+    "unsupported_nic",
+    "userspace_unasked",
+)
 _UNMANAGED = ("vf_has_address", "vf_not_enslaved")
 
 
@@ -56,7 +65,7 @@ def _needed(target: Target) -> dict[str, str]:
         modules += target.modules_of(kind)
     if target.goal != "ethernet" and target.kinds:
         modules.append("ib_uverbs")
-    if target.goal == "dpdk" and target.hyperv:
+    if target.goal == "dpdk" and target.uses_netvsc:
         modules.append("uio_hv_generic")
     rdma = {module for names in RDMA_MODULES.values() for module in names} | {"ib_uverbs"}
     return {module: _MISSING.get(module, "rdma_driver_missing" if module in rdma else "driver_missing") for module in modules}
@@ -125,6 +134,8 @@ def _plan_kernel(target: Target, draft: Draft, kernel: Kernel) -> None:
             draft.block(f"module:mana_ib@{release}", Obstacle("not_allowed_by_policy", "The goal needs mana_ib.", "mana_ib"))
         elif state["loaded"]:
             continue
+        elif state["origin"] == "inbox" and (blocks := _compat.blocks(f"module:{module}", target.host(kernel), "inbox")):
+            missing[module] = blocks[0].reason
         elif state["state"] is None:
             draft.block_for("facts_unknown", f"module:{module}@{release}")
         elif state["state"] == "absent":
@@ -144,6 +155,8 @@ def _plan_verdict(target: Target, draft: Draft, row: Verdict) -> None:
     subject = row["interface"] or row["mac"] or row["pci_address"] or "?"
     unmanaged = [reason for reason in _UNMANAGED if reason in row["reasons"]]
     if unmanaged:
+        usable = [option for option in options(target, "vf_unmanaged", None) if not option.obstacles]
+        draft.unknown_packages.update(usable[0].unasked)
         draft.steps.append(
             Step(
                 role="vf_unmanaged",
@@ -151,7 +164,9 @@ def _plan_verdict(target: Target, draft: Draft, row: Verdict) -> None:
                 subject=row["mac"] or subject,
                 provides=(f"vf_unmanaged:{row['mac']}",),
                 reasons=tuple(unmanaged),
-                why=f"The virtual function of {subject} is not left to hv_netvsc alone.",
+                why=f"The virtual function of {subject} is not left to its synthetic interface alone.",
+                needs=usable[0].needs,
+                **from_row(usable[0].row),
             )
         )
     for reason in row["reasons"]:
@@ -167,7 +182,9 @@ def _plan_probe_failures(target: Target, draft: Draft, verdicts: list[Verdict]) 
         before = dict(draft.blocked)
         route_modules(target, draft, target.running, missing, ways=("kernel", "backport"))
         if draft.blocked != before or not draft.steps:
-            draft.block_for("driver_probe_failed", ", ".join(row["pci_address"] for row in verdicts if "driver_probe_failed" in row["reasons"]))
+            draft.block_for(
+                "driver_probe_failed", ", ".join(row["pci_address"] for row in verdicts if "driver_probe_failed" in row["reasons"])
+            )
 
 
 def _plan_rdma_devices(target: Target, draft: Draft) -> None:
@@ -179,7 +196,10 @@ def _plan_rdma_devices(target: Target, draft: Draft) -> None:
         if module and nic["vf"] and not nic["rdma"] and target.running["modules"][module]["loaded"]:
             draft.block(
                 nic["interface"] or nic["mac"] or nic["vf"]["pci_address"],
-                Obstacle("driver_probe_failed", f"{module} is loaded but made no verbs device: read the kernel log; a newer kernel is the usual cure."),
+                Obstacle(
+                    "driver_probe_failed",
+                    f"{module} is loaded but made no verbs device: read the kernel log; a newer kernel is the usual cure.",
+                ),
             )
 
 
@@ -255,5 +275,3 @@ def _plan(target: Target) -> dict[str, t.Any]:
         ],
         "advice": draft.advice,
     }
-
-

@@ -39,17 +39,42 @@ class Option:
         return all(obstacle.option for obstacle in self.obstacles)
 
 
+_WITHOUT_NETVSC = Obstacle("uio_missing", "Or let DPDK drive the VF alone, without the synthetic path to fall back to.", "dpdk_mode")
+
+
+class RowFields(t.TypedDict):
+    """What a step takes over from its row."""
+
+    packages: tuple[str, ...]
+    metapackages: tuple[str, ...]
+    suite: str | None
+    version: str | None
+    confidence: str
+    proved_on: str
+
+
+def from_row(row: _compat.Remedy) -> RowFields:
+    return {
+        "packages": row.packages,
+        "metapackages": row.metapackages,
+        "suite": row.suite,
+        "version": row.version,
+        "confidence": row.confidence,
+        "proved_on": row.proved_on,
+    }
+
+
 def _packages(target: Target, packages: t.Iterable[str], minimum: str | None) -> tuple[list[Obstacle], list[str]]:
     """(obstacles, packages that were not asked for)."""
     obstacles, unasked = [], []
     for name in packages:
-        asked, version = target.package(name)
-        if not asked:
+        versions = target.offers(name)
+        if versions is None:
             unasked.append(name)
-        elif version is None:
+        elif not versions:
             obstacles.append(Obstacle("package_not_available", f"Enable the repository that carries {name}, or allow another way."))
-        elif is_below(version, minimum):
-            obstacles.append(Obstacle("package_not_available", f"{name} is offered in version {version}, {minimum} is needed."))
+        elif all(is_below(version, minimum) for version in versions):
+            obstacles.append(Obstacle("package_not_available", f"{name} is offered in version {versions[0]}, {minimum} is needed."))
     return obstacles, unasked
 
 
@@ -69,11 +94,11 @@ def _signature(target: Target, kernel: Kernel) -> list[Obstacle]:
 def _backport(target: Target, kernel: Kernel, row: _compat.Remedy) -> tuple[list[Obstacle], list[str], tuple[str, ...]]:
     """(obstacles, packages not asked for, needs) of building modules for a kernel."""
     obstacles = _signature(target, kernel)
-    assert row.backport is not None
-    for module in row.backport.modules:
+    backport = t.cast(_compat.Backport, row.backport)
+    for module in backport.modules:
         if kernel["modules"][module]["state"] == "builtin":
             obstacles.append(Obstacle("builtin_not_replaceable", REASONS["builtin_not_replaceable"].remedy))
-    if row.backport.status != "tested" and not target.policy["allow_untested_backport"]:
+    if backport.status == "untested" and not target.policy["allow_untested_backport"]:
         obstacles.append(Obstacle("backport_untested", REASONS["backport_untested"].remedy, "allow_untested_backport"))
     if kernel["headers"]:
         return obstacles, [], ()
@@ -94,6 +119,9 @@ def _allowed(target: Target, kernel: Kernel | None, row: _compat.Remedy) -> list
             obstacles.append(Obstacle("not_allowed_by_policy", "Allow builds from source.", "allow_source_builds"))
     elif kernel is not None and row.way not in target.policy["driver_sources"]:
         obstacles.append(Obstacle("not_allowed_by_policy", f"Add '{row.way}' to driver_sources.", "driver_sources"))
+    if row.way == "kernel" and target.policy["target_kernels"] not in ("running", "default"):
+        # Another kernel does not make this one ready.
+        obstacles.append(Obstacle("not_allowed_by_policy", "Let the target be the kernel that boots.", "target_kernels"))
     if row.way == "kernel" and kernel is not None and target.is_live(kernel) and not target.policy["allow_reboot"]:
         obstacles.append(Obstacle("not_allowed_by_policy", "Allow the reboot that a new kernel needs.", "allow_reboot"))
     return obstacles
@@ -122,7 +150,7 @@ def options(
             absent, unasked = _packages(target, row.packages, minimum or row.minimum)
             obstacles += absent
         found.append(Option(row, tuple(obstacles), tuple(unasked), needs))
-    preferred = list(target.policy["driver_sources"]) if kernel is not None else ["package", "source"]
+    preferred = list(target.policy["driver_sources"]) if kernel is not None else ["package", "rule", "source"]
 
     def rank(option: Option) -> int:
         return preferred.index(option.row.way) if option.row.way in preferred else len(preferred)
@@ -144,7 +172,9 @@ def report_dead_end(target: Target, draft: Draft, subject: str, capability: str,
         host = target.host(kernel)
         hard = [obstacle for option in tried for obstacle in option.obstacles if not obstacle.option]
         hard += [
-            Obstacle(block.reason, block.remedy) for way in ("package", "kernel", "backport", "source") for block in _compat.blocks(capability, host, way)
+            Obstacle(block.reason, block.remedy)
+            for way in ("package", "kernel", "backport", "source")
+            for block in _compat.blocks(capability, host, way)
         ]
         if hard:
             draft.block(subject, *hard)
@@ -171,6 +201,8 @@ def route_modules(
             chosen[module] = usable[0]
         else:
             report_dead_end(target, draft, f"module:{module}@{release}", f"module:{module}", kernel, tried)
+            if module == "uio_hv_generic":
+                draft.block(f"module:{module}@{release}", _WITHOUT_NETVSC)
     # One new kernel makes steps for the old one pointless where it brings the same modules.
     for option in [option for option in chosen.values() if option.row.way == "kernel"][:1]:
         for module in chosen:
@@ -208,6 +240,6 @@ def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[s
         reasons=tuple(reasons),
         why=sentence(f"Kernel {release} lacks {', '.join(modules)}", row.note),
         needs=option.needs,
-        packages=tuple(row.packages),
+        **from_row(row),
         reboot=row.reboot and target.has_hardware,
     )

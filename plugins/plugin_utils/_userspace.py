@@ -8,10 +8,12 @@ Pure. Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
+
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Obstacle, Step, Target, is_below, sentence
-from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, options, report_dead_end
+from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, from_row, options, report_dead_end
 
 
 def _minimum(target: Target, name: str) -> str:
@@ -19,7 +21,9 @@ def _minimum(target: Target, name: str) -> str:
     return str(target.policy["minimum_versions"].get(name) or _compat.limit(f"minimum_{name}"))
 
 
-def _step(target: Target, role: str, option: Option, provides: tuple[str, ...], reasons: tuple[str, ...], why: str, needs: tuple[str, ...] = ()) -> Step:
+def _step(
+    target: Target, role: str, option: Option, provides: tuple[str, ...], reasons: tuple[str, ...], why: str, needs: tuple[str, ...] = ()
+) -> Step:
     row = option.row
     return Step(
         role=role,
@@ -29,8 +33,7 @@ def _step(target: Target, role: str, option: Option, provides: tuple[str, ...], 
         reasons=reasons,
         why=sentence(why, row.note),
         needs=needs + option.needs,
-        packages=tuple(row.packages),
-        version=row.version,
+        **from_row(row),
         reboot=row.reboot and target.has_hardware,
     )
 
@@ -51,19 +54,21 @@ def plan_rdma_core(target: Target, draft: Draft) -> None:
     if core["foreign_ofed"]:
         draft.block("rdma_core", Obstacle("foreign_ofed_installed", REASONS["foreign_ofed_installed"].remedy))
         return
-    tried = options(target, "libmana", None, minimum=minimum if wants_mana else None)
+    capability = "libmana" if wants_mana else "rdma_core"
+    tried = options(target, capability, None, minimum=minimum if wants_mana or reason == "version_below_minimum" else None)
     usable = [option for option in tried if not option.obstacles]
     if not usable:
-        report_dead_end(target, draft, "libmana" if wants_mana else "rdma_core", "libmana", None, tried)
+        report_dead_end(target, draft, capability, capability, None, tried)
         return
     draft.unknown_packages.update(usable[0].unasked)
     have = f"rdma-core {core['version']} is installed" if core["version"] else "rdma-core is not installed"
-    draft.steps.append(_step(target, "rdma_core", usable[0], ("libmana",), (reason,), f"{have}; the goal needs {minimum} or newer with libmana"))
+    need = f"{minimum} or newer with libmana" if wants_mana else "it"
+    draft.steps.append(_step(target, "rdma_core", usable[0], (capability,), (reason,), f"{have}; the goal needs {need}"))
 
 
 def needed_pmds(target: Target) -> list[str]:
     """The poll-mode drivers that the NIC kinds need."""
-    return (["net_netvsc"] if target.hyperv else []) + [f"net_{kind}" for kind in target.kinds]
+    return (["net_netvsc"] if target.uses_netvsc else []) + [f"net_{kind}" for kind in target.kinds]
 
 
 def plan_dpdk(target: Target, draft: Draft) -> None:
@@ -88,13 +93,8 @@ def plan_dpdk(target: Target, draft: Draft) -> None:
             _add_dpdk(target, draft, usable, wanted, missing, too_old)
             return
     for capability, tried in by_capability.items():
-        if any(not option.obstacles for option in tried) and capability not in missing:
-            continue
-        if any(not option.obstacles for option in tried) and any(
-            all(option.obstacles for option in other) for other in by_capability.values()
-        ):
-            continue
-        report_dead_end(target, draft, capability, capability, None, tried)
+        if not any(not option.obstacles for option in tried):
+            report_dead_end(target, draft, capability, capability, None, tried)
 
 
 def _add_dpdk(target: Target, draft: Draft, chosen: list[Option], wanted: list[str], missing: list[str], too_old: bool) -> None:
@@ -113,7 +113,7 @@ def _add_dpdk(target: Target, draft: Draft, chosen: list[Option], wanted: list[s
     needs = tuple(dict.fromkeys(step.needs + tuple(f"package:{name}" for name in packages)))
     notes = [note for note in dict.fromkeys(option.row.note for option in chosen) if note]
     why = sentence(step.why.split(". ")[0], *notes)
-    draft.steps.append(Step(**{**step.__dict__, "packages": packages, "needs": needs, "why": why}))
+    draft.steps.append(dataclasses.replace(step, packages=packages, needs=needs, why=why))
 
 
 def plan_ports(target: Target, draft: Draft) -> None:

@@ -91,6 +91,8 @@ def _provide(facts: Facts, step: dict[str, t.Any], provided: str) -> None:
             kernel["modules"][subject].update(blacklisted=False, blacklisted_by=[])
     elif what == "libmana":
         facts["rdma_core"].update(version="9999.0", libmana="/usr/lib/libmana.so.1")
+    elif what == "rdma_core":
+        facts["rdma_core"]["version"] = "9999.0"
     elif what == "pmd":
         facts["dpdk"]["pmds"] = sorted({*facts["dpdk"]["pmds"], subject})
         facts["dpdk"]["version"] = "9999.11"

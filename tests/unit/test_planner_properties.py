@@ -19,7 +19,7 @@ from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .simulate import apply_steps
+from simulate import apply_steps
 
 SNAPSHOTS = pathlib.Path(__file__).parents[2] / "examples" / "fleet" / "snapshots"
 HOSTS = sorted(path.stem for path in SNAPSHOTS.glob("*.json") if not path.stem.startswith("broken"))
@@ -44,6 +44,7 @@ policies = st.fixed_dictionaries(
         "allow_unblacklist": st.booleans(),
         "module_signing": st.booleans(),
         "mana_ib": st.sampled_from(["auto", "present", "absent"]),
+        "dpdk_mode": st.sampled_from(["netvsc", "mana"]),
         "target_kernels": st.sampled_from(["running", "default", "all"]),
         "target_nics": st.one_of(st.just("observed"), st.lists(st.sampled_from(["mana", "mlx5", "mlx4"]), unique=True)),
     },
@@ -140,6 +141,7 @@ def test_an_option_that_a_block_names_changes_the_outcome(case: tuple[str, str, 
         "allow_unblacklist": True,
         "module_signing": True,
         "mana_ib": "present",
+        "dpdk_mode": "mana",
     }
     result = plan(facts_of(host), goal, policy=everything)
     assert [entry for entry in result["blocked"] if entry["option"]] == []
