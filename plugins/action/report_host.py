@@ -58,7 +58,7 @@ class ActionModule(ControllerAction):
     SPEC: t.ClassVar = {
         "run_dir": {"type": "str", "required": True},
         "facts": {"type": "raw"},
-        "goal": {"type": "raw", "default": "ethernet"},
+        "goal": {"type": "raw"},
         "nics": {"type": "raw", "default": []},
         "policy": {"type": "raw", "default": {}},
         "samples": {"type": "raw", "default": []},
@@ -68,12 +68,17 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         host = str(task_vars["inventory_hostname"])
         run_dir = controller_path(arguments["run_dir"])
+        run = _run_files.load_run(run_dir)
+        if arguments["goal"] is None:
+            arguments["goal"] = run["goal"]
         registered = arguments["facts"]
         facts: t.Any = None
         planned: dict[str, t.Any] | None = None
         try:
             if registered is not None and not isinstance(registered, dict):
-                raise AccelnetError("bad_facts", f"the facts are a {type(registered).__name__}, must be the registered result of accelnet.mana.nic_info")
+                raise AccelnetError(
+                    "bad_facts", f"the facts are a {type(registered).__name__}, must be the registered result of accelnet.mana.nic_info"
+                )
             trouble = _trouble(registered)
             if trouble is None:
                 facts = _facts(registered)
@@ -83,7 +88,7 @@ class ActionModule(ControllerAction):
             status, error = trouble or ("ok", None)
         except AccelnetError as fault:
             status, error = "failed", {"reason": fault.reason, "message": fault.message}
-        goal = arguments["goal"] if arguments["goal"] in GOALS else _run_files.load_run(run_dir)["goal"]
+        goal = arguments["goal"] if arguments["goal"] in GOALS else run["goal"]
         path = _run_files.host_path(run_dir, host)
         _run_files.write_json(path, _run_files.result(host, goal, status, error, facts, planned))
         found = planned or {}

@@ -23,7 +23,7 @@ import socket
 import struct
 import subprocess
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 TIME_LIMIT = 2.0  # seconds for all questions to the kernel
 MODINFO_LIMIT = 20.0  # seconds
@@ -117,7 +117,8 @@ class DirectoryAnswers(Answers):
 
 def parse_modinfo(text: str) -> Iterator[Tuple[str, Dict[str, str]]]:
     """(file, fields) of each block that modinfo prints; a block starts at its ``filename:`` line."""
-    path, fields = None, {}  # type: Optional[str], Dict[str, str]
+    path: Optional[str] = None
+    fields: Dict[str, str] = {}
     for line in text.splitlines():
         found = re.match(r"^(\w+):\s+(.*)$", line)
         if not found:
@@ -251,7 +252,7 @@ def _attributes(data: bytes) -> Dict[int, bytes]:
 def _addresses() -> Dict[str, List[str]]:
     """Interface -> addresses with prefix length, of this network namespace."""
     names = dict(socket.if_nameindex())
-    found = {name: [] for name in names.values()}  # type: Dict[str, List[str]]
+    found: Dict[str, List[str]] = {name: [] for name in names.values()}
     for message in _dump(_RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)):
         _family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBI", message)
         attributes = _attributes(message[8:])
@@ -264,7 +265,7 @@ def _addresses() -> Dict[str, List[str]]:
 def _default_routes() -> List[str]:
     """The interfaces that default routes of the main table lead to."""
     names = dict(socket.if_nameindex())
-    found = set()
+    found: Set[str] = set()
     for message in _dump(_RTM_GETROUTE, struct.pack("=BBBBBBBBI", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
         _family, dst_len, _src, _tos, table, _protocol, _scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", message)
         attributes = _attributes(message[12:])

@@ -25,7 +25,7 @@ def _loader(tree: Tree) -> Optional[str]:
 
 
 def _grub_settings(tree: Tree) -> Dict[str, str]:
-    settings = {}  # type: Dict[str, str]
+    settings: Dict[str, str] = {}
     paths = ["/etc/default/grub"]
     paths += ["/etc/default/grub.d/" + name for name in tree.names("/etc/default/grub.d") if name.endswith(".cfg")]
     for path in paths:

@@ -7,7 +7,7 @@ Private to this collection. Python 3.6, standard library.
 """
 
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._libs import find, prefix_of
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
@@ -67,18 +67,17 @@ def read_dpdk(tree: Tree, directories: List[str]) -> Dict[str, Any]:
 
 def read_hugepages(tree: Tree) -> Optional[List[Dict[str, Any]]]:
     """The ``hugepages`` of nic_info: one entry per size and NUMA node; node null where the kernel has no NUMA."""
-    pools = [
-        ("/sys/devices/system/node/{0}/hugepages".format(name), int(name[4:]))
-        for name in tree.names("/sys/devices/system/node")
-        if _NODE.match(name)
-    ]
-    places = [place for place in pools if tree.is_dir(place[0])]
+    nodes = [name for name in tree.names("/sys/devices/system/node") if _NODE.match(name)]
+    places: List[Tuple[str, Optional[int]]] = [("/sys/devices/system/node/{0}/hugepages".format(name), int(name[4:])) for name in nodes]
+    places = [place for place in places if tree.is_dir(place[0])] or [("/sys/kernel/mm/hugepages", None)]
     found = []
-    for base, node in places or [("/sys/kernel/mm/hugepages", None)]:
+    for base, node in places:
         for name in tree.names(base):
             size = _HUGE.match(name)
             if size:
                 pool = "{0}/{1}".format(base, name)
                 total, free = tree.integer(pool + "/nr_hugepages"), tree.integer(pool + "/free_hugepages")
                 found.append({"size_kb": int(size.group(1)), "node": node, "total": total, "free": free})
+    if not found and tree.unreadable("/sys/kernel/mm/hugepages"):
+        return None
     return sorted(found, key=lambda entry: (entry["size_kb"], -1 if entry["node"] is None else entry["node"]))

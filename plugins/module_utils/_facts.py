@@ -148,8 +148,9 @@ def collect_from(
     for release in kernels or []:
         if not is_release(release):
             raise AccelnetError("bad_kernel", "{0!r} is not a kernel release".format(release))
-    facts = {"schema_version": SCHEMA_VERSION}  # type: Dict[str, Any]
-    read, indexes = [], {}  # type: List[Dict[str, Any]], Dict[str, _kmod.Indexes]
+    facts: Dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    read: List[Dict[str, Any]] = []
+    indexes: Dict[str, _kmod.Indexes] = {}
     if parts & {"kernels", "nics"}:
         read, indexes = _kmod.read_kernels(tree, running, hardware, kernels if "kernels" in parts else [])
         if "nics" in parts and running and running not in indexes:

@@ -33,7 +33,7 @@ def installed(tree: Tree) -> List[Tuple[str, str]]:
 
     A directory that only out-of-tree modules are left in, as a removed kernel leaves one, is no kernel.
     """
-    found = {}  # type: Dict[str, str]
+    found: Dict[str, str] = {}
     for base in _MODULES_DIRS:
         real = tree.resolve(base)
         for release in tree.names(base) if real else []:
@@ -56,7 +56,7 @@ def _index(tree: Tree, path: str) -> Optional[Dict[str, str]]:
     if any(not _INDEX_LINE.match(line) for line in lines):
         tree.warn("{0}: malformed (run depmod for that kernel)".format(path))
         return None
-    found = {}  # type: Dict[str, str]
+    found: Dict[str, str] = {}
     for line in lines:
         name = line.split(":", 1)[0]
         module = _modprobe.normal(name.rsplit("/", 1)[-1].split(".ko", 1)[0])
@@ -69,15 +69,15 @@ class Indexes:
 
     def __init__(self, tree: Tree, directory: str) -> None:
         self._tree = tree
-        self._aliases = None  # type: Optional[List[Tuple[str, str]]]
+        self._aliases: Optional[List[Tuple[str, str]]] = None
         self.directory = directory
         self.loadable = _index(tree, directory + "/modules.dep")
         self.builtin = _index(tree, directory + "/modules.builtin")
-        if self.loadable == {} and self.builtin in ({}, None) and not tree.value(directory + "/modules.builtin"):
-            # depmod writes an empty index for a kernel without modules, a full disk writes one too
-            if tree.is_dir(directory + "/kernel/drivers") and not tree.data(directory + "/modules.dep", 1):
-                tree.warn("{0}/modules.dep: empty although the kernel has modules (run depmod)".format(directory))
-                self.loadable = None
+        # depmod writes an empty index for a kernel without modules; a full disk leaves one too.
+        empty = self.loadable == {} and not tree.data(directory + "/modules.dep", 1)
+        if empty and tree.is_dir(directory + "/kernel/drivers"):
+            tree.warn("{0}/modules.dep: empty although the kernel has modules (run depmod)".format(directory))
+            self.loadable = None
         for name, index in (("modules.dep", self.loadable), ("modules.builtin", self.builtin)):
             if index is None and not tree.exists(directory + "/" + name):
                 tree.warn("{0}/{1}: missing (run depmod for that kernel)".format(directory, name))
@@ -147,14 +147,14 @@ def read_kernels(
     entries = entries + _modprobe.read_boot_configuration(tree)
     cmdline = _modprobe.parse_cmdline(_modprobe.running_cmdline(tree) or "", "/proc/cmdline") if hardware else []
     kernels = []
-    indexes = {}  # type: Dict[str, Indexes]
+    indexes: Dict[str, Indexes] = {}
     for release, directory in found:
         if wanted is not None and release not in wanted:
             continue
         is_running = (release == running) if running else None
         forbidden = _modprobe.by_module(entries + (cmdline if is_running else []))
         index = indexes[release] = Indexes(tree, directory)
-        modules = {}  # type: Dict[str, Module]
+        modules: Dict[str, Module] = {}
         for name in MODULES:
             state, origin, path = index.place(name)
             loaded, loaded_srcversion = _loaded(tree, name, state) if is_running else (None if is_running is None else False, None)
@@ -190,10 +190,10 @@ def read_kernels(
 def _kernel_without_index(tree: Tree, running: str) -> Dict[str, Any]:
     """The running kernel when its modules are not installed: only what is loaded is known."""
     tree.warn("/lib/modules/{0}: missing, so what the running kernel has is not known".format(running))
-    modules = {}  # type: Dict[str, Module]
+    modules: Dict[str, Module] = {}
     for name in MODULES:
         loaded, loaded_srcversion = _loaded(tree, name, None)
-        module = dict.fromkeys(("state", "origin", "path") + _METADATA)  # type: Module
+        module: Module = dict.fromkeys(("state", "origin", "path") + _METADATA)
         module.update(loaded=loaded or None, loaded_srcversion=loaded_srcversion, blacklisted=None, blacklisted_by=[])
         modules[name] = module
     return {"release": running, "running": True, "default_boot": None, "headers": None, "sig_force": None, "modules": modules}
@@ -205,7 +205,7 @@ def add_metadata(tree: Tree, kernels: List[Dict[str, Any]], modinfo: Any) -> Non
     Only of mana, mana_ib and of modules that did not come with the kernel: decisions need no others, and the
     unpacking of large ones would cost more time than everything else here.
     """
-    wanted = {}  # type: Dict[str, List[Module]]
+    wanted: Dict[str, List[Module]] = {}
     for kernel in kernels:
         for name, module in kernel["modules"].items():
             if module["path"] and (name in ("mana", "mana_ib") or module["origin"] != "inbox"):

@@ -7,7 +7,7 @@ Private to this collection. Python 3.6, standard library.
 """
 
 import fnmatch
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
@@ -18,7 +18,7 @@ _MAX_INCLUDES = 100
 
 def _configured(tree: Tree) -> List[str]:
     """The directories of ld.so.conf, in its order, with include lines followed (ldconfig(8))."""
-    found = []  # type: List[str]
+    found: List[str] = []
     todo = ["/etc/ld.so.conf"]
     for _count in range(_MAX_INCLUDES):
         if not todo:
@@ -45,7 +45,7 @@ def library_directories(tree: Tree) -> List[str]:
     for base in list(_LOCAL) + [prefix + lib for prefix in prefixes for lib in ("/lib", "/lib64")]:
         candidates.append(base)
         candidates += [base + "/" + name for name in tree.names(base) if name.endswith("-linux-gnu")]
-    found = {}  # type: Dict[str, None]
+    found: Dict[str, None] = {}
     for path in candidates:
         real = tree.resolve(path)
         if real and tree.is_dir(real):

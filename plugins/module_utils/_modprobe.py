@@ -30,7 +30,7 @@ def normal(module: str) -> str:
 
 def parse_modprobe(text: str, source: str) -> Entries:
     """The modules that one modprobe.d file forbids: blacklist, an install command that loads nothing, alias off."""
-    entries = []  # type: Entries
+    entries: Entries = []
     for line in text.replace("\\\n", " ").splitlines():
         words = line.split("#", 1)[0].split()
         if len(words) < 2:
@@ -47,7 +47,7 @@ def parse_modprobe(text: str, source: str) -> Entries:
 
 def parse_cmdline(text: str, source: str) -> Entries:
     """The modules that a kernel command line forbids."""
-    entries = []  # type: Entries
+    entries: Entries = []
     for key, modules in _PARAMETER.findall(text):
         entries.extend((normal(name), "{0}: {1}".format(source, key)) for name in modules.split(",") if name)
     return entries
@@ -55,7 +55,7 @@ def parse_cmdline(text: str, source: str) -> Entries:
 
 def read_modprobe(tree: Tree) -> Tuple[Entries, bool]:
     """All modprobe.d entries, and whether every file could be read."""
-    entries = []  # type: Entries
+    entries: Entries = []
     whole = True
     seen = set()
     directories = set()
@@ -84,7 +84,7 @@ def read_modprobe(tree: Tree) -> Tuple[Entries, bool]:
 
 def read_boot_configuration(tree: Tree) -> Entries:
     """What the command lines of the next boots forbid, as far as their configuration can be read."""
-    entries = []  # type: Entries
+    entries: Entries = []
     grub = ["/etc/default/grub"]
     grub += ["/etc/default/grub.d/" + name for name in tree.names("/etc/default/grub.d") if name.endswith(".cfg")]
     for path in grub:
@@ -101,7 +101,7 @@ def read_boot_configuration(tree: Tree) -> Entries:
 
 def by_module(entries: Entries) -> Dict[str, List[str]]:
     """Module -> the places that forbid it, each once, in order."""
-    found = {}  # type: Dict[str, List[str]]
+    found: Dict[str, List[str]] = {}
     for module, source in entries:
         places = found.setdefault(module, [])
         if source not in places:

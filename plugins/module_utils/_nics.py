@@ -25,7 +25,7 @@ def _is_partner(netdev: Netdev) -> bool:
 
 def _carriers(netdevs: Dict[str, Netdev], name: str) -> Set[str]:
     """The interface and all that are stacked upon it: bonds, VLANs, bridges."""
-    found = set()  # type: Set[str]
+    found: Set[str] = set()
     todo = [name]
     while todo:
         current = todo.pop()
@@ -128,25 +128,31 @@ def join_nics(
 
     by_master = {vf.master: vf for vf in vfs if vf.master in partners}
     free = [vf for vf in vfs if vf.master not in partners]
-    by_mac = {}  # type: Dict[str, Netdev]
+    by_mac: Dict[str, Netdev] = {}
     for vf in free:
         if vf.mac:
             by_mac.setdefault(vf.mac, vf)
 
     nics = []
     used = {vf.name for vf in by_master.values()}
+
+    def take(mac: Optional[str]) -> Optional[Netdev]:
+        """The unattached VF of a MAC, which no other NIC gets then."""
+        found = by_mac.pop(mac or "", None)
+        used.update([found.name] if found else [])
+        return found
+
     for name, netdev in partners.items():
-        vf = by_master.get(name) or by_mac.pop(netdev.mac or "", None)
-        used.update([vf.name] if vf else [])
+        vf_netdev = by_master.get(name) or take(netdev.mac)
         vmbus = netdev.device if netdev.driver == "hv_netvsc" else None
         driver = netdev.driver if vmbus else "net_failover"
         synthetic = {"interface": name, "driver": driver, "vmbus_device": vmbus}
-        nics.append(host.nic(netdev, vf, synthetic=synthetic, paired=name in by_master, **_use(netdev.mac, handed_over)))
+        nics.append(host.nic(netdev, vf_netdev, synthetic=synthetic, paired=name in by_master, **_use(netdev.mac, handed_over)))
     for device in userspace:
-        vf = by_mac.pop(device["mac"] or "", None)
-        used.update([vf.name] if vf else [])
+        vf_netdev = take(device["mac"])
         synthetic = {"interface": None, "driver": device["driver"], "vmbus_device": device["guid"]}
-        nics.append(host.nic(None, vf, synthetic=synthetic, mac=device["mac"], use="userspace", handed_over=device["mac"] in handed_over))
+        use = {"use": "userspace", "handed_over": device["mac"] in handed_over}
+        nics.append(host.nic(None, vf_netdev, synthetic=synthetic, mac=device["mac"], **use))
     for vf in free:
         if vf.name not in used:
             nics.append(host.nic(vf, vf, synthetic=None, **_use(vf.mac, handed_over)))

@@ -46,7 +46,7 @@ def _apt_command(root: str, names: List[str]) -> List[str]:
 
 
 def _parse_apt(text: str, names: List[str]) -> Offers:
-    found = dict.fromkeys(names)  # type: Offers
+    found: Offers = dict.fromkeys(names)
     name, candidate = "", ""
     for line in text.splitlines():
         if line and not line.startswith(" "):
@@ -70,7 +70,7 @@ def _dnf_command(root: str, names: List[str]) -> List[str]:
 
 def _parse_rpm(text: str, names: List[str]) -> Offers:
     """Lines of name, epoch:version-release and architecture."""
-    found = dict.fromkeys(names)  # type: Offers
+    found: Offers = dict.fromkeys(names)
     for line in text.splitlines():
         words = line.split()
         if len(words) != 3:
@@ -98,7 +98,7 @@ def _zypper_command(root: str, names: List[str]) -> List[str]:
 
 
 def _parse_zypper(text: str, names: List[str]) -> Offers:
-    found = dict.fromkeys(names)  # type: Offers
+    found: Offers = dict.fromkeys(names)
     try:
         solvables = list(ElementTree.fromstring(text).iter("solvable"))
     except ElementTree.ParseError:
@@ -112,19 +112,16 @@ def _parse_zypper(text: str, names: List[str]) -> Offers:
     return found
 
 
-MANAGERS = {
+MANAGERS: Dict[str, Manager] = {
     "apt": Manager(_apt_command, _parse_apt, [0], ["/var/lib/apt/lists"], "run apt-get update"),
     "dnf": Manager(_dnf_command, _parse_rpm, [0], ["/var/cache/dnf", "/var/cache/libdnf5"], "run dnf makecache"),
     "tdnf": Manager(_tdnf_command, _parse_rpm, [0, 243], ["/var/cache/tdnf"], "run tdnf makecache"),
     # 104 is ZYPPER_EXIT_INF_CAP_NOT_FOUND: none of the names was found
     "zypper": Manager(_zypper_command, _parse_zypper, [0, 104], ["/var/cache/zypp/solv", "/var/cache/zypp/raw"], "run zypper refresh"),
-}  # type: Dict[str, Manager]
+}
 
 
 def lists_present(tree: Tree, manager: str) -> bool:
     """Whether the repositories' lists were ever fetched: without them, 'not on offer' would be a guess."""
     ignored = {"lock", "partial", "auxfiles", "@System", "expired_repos.json", "last_makecache"}
-    for directory in MANAGERS[manager].lists:
-        if set(tree.names(directory)) - ignored or tree.unreadable(directory):
-            return True
-    return False
+    return any(set(tree.names(directory)) - ignored or tree.unreadable(directory) for directory in MANAGERS[manager].lists)

@@ -8,11 +8,13 @@ microsoft/lisa ``lisa/tools/lspci.py`` (Mellanox and the look-alikes), microsoft
 ``vmbus_core/src/protocol.rs`` (class GUIDs). Private to this collection.
 """
 
+from typing import Dict, Tuple
+
 # Ethernet only. Other devices of the same vendors differ by class: 1414:b111 and 1414:00a9 are NVMe
 # (0108), InfiniBand functions of HPC sizes are class 0207.
 ETHERNET_CLASS = "0x0200"
 
-KINDS = {
+KINDS: Dict[str, str] = {
     "1414:00ba": "mana",  # VF, what VMs see
     "1414:00b9": "mana",  # PF
     "1414:00c1": "mana",  # newer PF
@@ -20,19 +22,19 @@ KINDS = {
     "15b3:1016": "mlx5",  # ConnectX-4 Lx VF
     "15b3:1018": "mlx5",  # ConnectX-5 VF
     "15b3:101a": "mlx5",  # ConnectX-5 Ex VF
-}  # type: Dict[str, str]
+}
 
 # Drivers as sysfs names them -> kind; covers NICs that the table of ids does not know yet.
-DRIVER_KINDS = {"mana": "mana", "mlx4_core": "mlx4", "mlx5_core": "mlx5"}  # type: Dict[str, str]
+DRIVER_KINDS: Dict[str, str] = {"mana": "mana", "mlx4_core": "mlx4", "mlx5_core": "mlx5"}
 
-EXPECTED_MODULE = {"mana": "mana", "mlx4": "mlx4_core", "mlx5": "mlx5_core"}  # type: Dict[str, str]
+EXPECTED_MODULE: Dict[str, str] = {"mana": "mana", "mlx4": "mlx4_core", "mlx5": "mlx5_core"}
 
 # What a kernel needs for a kind, by goal; each goal includes the ones before it.
-ETHERNET_MODULES = {"mana": ("mana",), "mlx5": ("mlx5_core",), "mlx4": ("mlx4_core", "mlx4_en")}  # type: Dict[str, Tuple[str, ...]]
-RDMA_MODULES = {"mana": ("mana_ib",), "mlx5": ("mlx5_ib",), "mlx4": ("mlx4_ib",)}  # type: Dict[str, Tuple[str, ...]]
+ETHERNET_MODULES: Dict[str, Tuple[str, ...]] = {"mana": ("mana",), "mlx5": ("mlx5_core",), "mlx4": ("mlx4_core", "mlx4_en")}
+RDMA_MODULES: Dict[str, Tuple[str, ...]] = {"mana": ("mana_ib",), "mlx5": ("mlx5_ib",), "mlx4": ("mlx4_ib",)}
 
 # The modules whose state nic_info reports for every kernel.
-MODULES = (
+MODULES: Tuple[str, ...] = (
     "mana",
     "mana_ib",
     "mlx4_core",
@@ -44,14 +46,14 @@ MODULES = (
     "pci_hyperv",
     "uio_hv_generic",
     "ib_uverbs",
-)  # type: Tuple[str, ...]
+)
 
 NETVSC_CLASS = "f8615163-df3e-46c5-913f-f2d2f965ed0e"
 VPCI_CLASS = "44c4f61d-4444-4400-9d52-802e27ede19f"
 
 # Drivers (of the parent device, as sysfs shows them) whose interfaces can be the partner of a VF.
 # net_failover, the lab's stand-in for hv_netvsc, hangs below a virtio device.
-PARTNER_DRIVERS = ("hv_netvsc", "virtio_net")  # type: Tuple[str, ...]
+PARTNER_DRIVERS: Tuple[str, ...] = ("hv_netvsc", "virtio_net")
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 

@@ -26,7 +26,7 @@ _ELF_PROBES = ("/bin/sh", "/usr/bin/env", "/sbin/init", "/usr/lib/systemd/system
 
 def parse_os_release(text: str) -> Tuple[Dict[str, str], List[str]]:
     """(assignments, lines that are none) of an os-release file."""
-    values = {}  # type: Dict[str, str]
+    values: Dict[str, str] = {}
     bad = []
     for line in text.splitlines():
         line = line.strip()

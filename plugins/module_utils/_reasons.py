@@ -6,21 +6,21 @@
 Private to this collection. Python 3.6, standard library.
 """
 
-from typing import NamedTuple
+from typing import Dict, NamedTuple, Tuple
 
 # Worst first: the verdict of a host is the first of these that one of its NICs has.
-VERDICTS = (
+VERDICTS: Tuple[str, ...] = (
     "orphaned",
     "degraded",
     "synthetic",
     "unsupported",
     "userspace",
     "accelerated",
-)  # type: Tuple[str, ...]
+)
 
 Reason = NamedTuple("Reason", [("code", str), ("meaning", str), ("remedy", str)])
 
-_ROWS = (
+_ROWS: Tuple[Tuple[str, str, str], ...] = (
     # A NIC and its virtual function
     (
         "driver_missing",
@@ -300,9 +300,9 @@ _ROWS = (
         "A query was given, but the controller's Python has no jmespath library.",
         "Install jmespath beside ansible-core, or leave the query out.",
     ),
-)  # type: Tuple[Tuple[str, str, str], ...]
+)
 
-REASONS = {row[0]: Reason(*row) for row in _ROWS}  # type: Dict[str, Reason]
+REASONS: Dict[str, Reason] = {row[0]: Reason(*row) for row in _ROWS}
 
 
 class AccelnetError(Exception):

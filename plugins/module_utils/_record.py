@@ -10,14 +10,17 @@ else. Private to this collection. Python 3.6, standard library.
 import base64
 import errno
 import re
-from typing import Any, Dict, List, Optional, Pattern, Tuple
+from typing import Any, Dict, List, Optional, Pattern, Tuple, cast
 
 from ansible_collections.accelnet.mana.plugins.module_utils._answers import Answers
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import AZURE_ASSET_TAG, MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import DIRECTORY, FILE, LINK, OTHER, Backend
 
 _NAMES = "|".join(name.replace("_", "[-_]") for name in MODULES)
-_LIBRARIES = r"(?:librte_(?:eal|net_\w+)\.(?:so[.\d]*|a)|libmana(?:-rdmav\d+)?\.so[.\d]*|libibverbs\.so[.\d]*|libdpdk\.pc|mana\.driver|manadv\.h|dpdk-testpmd)"
+_LIBRARIES = (
+    r"(?:librte_(?:eal|net_\w+)\.(?:so[.\d]*|a)|libmana(?:-rdmav\d+)?\.so[.\d]*|libibverbs\.so[.\d]*"
+    r"|libdpdk\.pc|mana\.driver|manadv\.h|dpdk-testpmd)"
+)
 
 # What may be recorded; a path that matches none of these is as if it were not there.
 _ALLOWED = re.compile(
@@ -49,12 +52,15 @@ _PRESENCE = re.compile(
 _MODPROBE = re.compile(r"/modprobe\.d/[^/]+\.conf$")
 _MODPROBE_LINE = re.compile(r"^\s*(?:blacklist|install|alias|options|softdep)\b.*\b(?:" + _NAMES + r")\b")
 _CMDLINE = re.compile(r"/(?:cmdline|grub|[^/]+\.cfg|grubenv|[^/]+\.conf)$")
-_PARAMETER = re.compile(
-    r"(?<![\w.-])(?:module_blacklist|modprobe\.blacklist|rd\.driver\.blacklist|module\.sig_enforce|lockdown|default_hugepagesz|hugepagesz|hugepages|iommu|panic|oops)=[\w.,:/-]+"
-)
+_PARAMETERS = (
+    "module_blacklist modprobe.blacklist rd.driver.blacklist module.sig_enforce lockdown "
+    "default_hugepagesz hugepagesz hugepages iommu panic oops"
+).split()
+_PARAMETER = re.compile(r"(?<![\w.-])(?:" + "|".join(map(re.escape, _PARAMETERS)) + r")=[\w.,:/-]+")
 _GRUB_KEY = re.compile(r"^\s*(?:export\s+)?(GRUB_DEFAULT|GRUB_FORCE_PARTUUID)=.*$")
 _BOOT_LINE = re.compile(
-    r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|saved_entry=.*|title .*|version .*|default .*|# GRUB Environment Block)"
+    r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|saved_entry=.*"
+    r"|title .*|version .*|default .*|# GRUB Environment Block)"
 )
 
 
@@ -93,7 +99,7 @@ class RecordingBackend(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.files = {}  # type: Dict[str, Any]
+        self.files: Dict[str, Any] = {}
 
     def _failed(self, path: str, error: OSError) -> None:
         if is_allowed(path) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
@@ -176,24 +182,23 @@ class RecordingAnswers(Answers):
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self.recorded = {}  # type: Dict[str, Any]
+        self.recorded: Dict[str, Any] = {}
+
+    def _keep(self, question: str, answer: Any) -> Any:
+        self.recorded[question] = answer
+        return answer
 
     def uname(self) -> Optional[Dict[str, str]]:
-        self.recorded["uname"] = self._answers.uname()
-        return self.recorded["uname"]
+        return cast(Optional[Dict[str, str]], self._keep("uname", self._answers.uname()))
 
     def python(self) -> Optional[str]:
-        self.recorded["python"] = self._answers.python()
-        return self.recorded["python"]
+        return cast(Optional[str], self._keep("python", self._answers.python()))
 
     def netlink(self) -> Optional[Dict[str, Any]]:
-        self.recorded["netlink"] = self._answers.netlink()
-        return self.recorded["netlink"]
+        return cast(Optional[Dict[str, Any]], self._keep("netlink", self._answers.netlink()))
 
     def ethtool(self, interfaces: List[str]) -> Dict[str, Dict[str, int]]:
-        self.recorded["ethtool"] = self._answers.ethtool(interfaces)
-        return self.recorded["ethtool"]
+        return cast(Dict[str, Dict[str, int]], self._keep("ethtool", self._answers.ethtool(interfaces)))
 
     def modinfo(self, paths: List[str]) -> Dict[str, Dict[str, str]]:
-        self.recorded["modinfo"] = self._answers.modinfo(paths)
-        return self.recorded["modinfo"]
+        return cast(Dict[str, Dict[str, str]], self._keep("modinfo", self._answers.modinfo(paths)))

@@ -47,14 +47,14 @@ def _netlink(value: Any) -> bool:
 
 
 # What an answer is like when it is not null.
-_ANSWERS = (
+_ANSWERS: Tuple[Tuple[str, Callable[[Any], bool]], ...] = (
     ("uname", _texts),
     ("python", lambda value: isinstance(value, str)),
     ("netlink", _netlink),
     ("ethtool", _tables(_numbers)),
     ("modinfo", _tables(_texts)),
     ("packages", _tables(lambda value: value is None or _texts(value))),
-)  # type: Tuple[Tuple[str, Callable[[Any], bool]], ...]
+)
 
 
 def check(path: str, content: Any) -> Dict[str, Any]:

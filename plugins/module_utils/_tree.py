@@ -16,7 +16,7 @@ import errno
 import os
 import re
 import stat
-from typing import Any, Dict, List, Optional, Pattern, Tuple
+from typing import Any, Dict, List, Optional, Pattern, Set, Tuple
 
 MAX_LINKS = 40  # as Linux (MAXSYMLINKS)
 TEXT_LIMIT = 1 << 20  # bytes; configuration and sysfs files
@@ -121,7 +121,7 @@ class SnapshotBackend(Backend):
 
     def __init__(self, files: Dict[str, Any]) -> None:
         self._files = files
-        self._children = {"/": set()}  # type: Dict[str, set]
+        self._children: Dict[str, Set[str]] = {"/": set()}
         for path in files:
             while path != "/":
                 parent, _sep, name = path.rpartition("/")
@@ -207,9 +207,9 @@ class Tree:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.warnings = []  # type: List[str]
-        self._kinds = {"/": DIRECTORY}  # type: Dict[str, Optional[str]]
-        self._unreadable = set()  # type: set
+        self.warnings: List[str] = []
+        self._kinds: Dict[str, Optional[str]] = {"/": DIRECTORY}
+        self._unreadable: Set[str] = set()
 
     def warn(self, message: str) -> None:
         message = message.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -219,7 +219,7 @@ class Tree:
     def resolve(self, path: str) -> Optional[str]:
         """The canonical path that ``path`` leads to, or None when it leads nowhere."""
         todo = path.split("/")[::-1]
-        done = []  # type: List[str]
+        done: List[str] = []
         links = 0
         while todo:
             part = todo.pop()
@@ -325,9 +325,25 @@ class Tree:
         return text
 
     def link_name(self, path: str) -> Optional[str]:
-        """The last component of what a link leads to: the usual way in which sysfs names drivers and devices."""
-        name = os.path.basename(self.resolve(path) or "")
+        """The last component of what a link leads to: the usual way in which sysfs names drivers and devices.
+
+        A link that dangles, as in a tree of which only parts were mounted, still says the name.
+        """
+        name = os.path.basename(self.resolve(path) or self._dangling(path) or "")
         return name if name and _is_text(name) else None
+
+    def _dangling(self, path: str) -> Optional[str]:
+        """Where a link that leads nowhere points to."""
+        parent, _sep, name = path.rpartition("/")
+        base = self.resolve(parent or "/")
+        here = "{0}/{1}".format((base or "").rstrip("/"), name)
+        if base is None or self._kind(here) != LINK:
+            return None
+        try:
+            return self.backend.readlink(here).rstrip("/")
+        except OSError as error:
+            self._failed(path, error)
+            return None
 
     def unreadable(self, path: str) -> bool:
         """Whether reading ``path``, or finding the way to it, failed for another reason than its absence."""

@@ -221,8 +221,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils import _facts
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 
 
-def main():
-    # type: () -> None
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/"},

@@ -80,14 +80,16 @@ reason:
   returned: on failure
 """
 
+from typing import List, Optional, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts, _packages, _platform
 from ansible_collections.accelnet.mana.plugins.module_utils._answers import RecordedAnswers
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
+from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 
-def ask(module, tree, manager, root, names):
-    # type: (AnsibleModule, object, str, str, list) -> tuple
+def ask(module: AnsibleModule, tree: Tree, manager: str, root: str, names: List[str]) -> Tuple[_packages.Offers, Optional[str]]:
     """(offers by package, why they are not known)."""
     ways = _packages.MANAGERS[manager]
     if not _packages.lists_present(tree, manager):
@@ -102,8 +104,7 @@ def ask(module, tree, manager, root, names):
     return ways.parse(out, names), None
 
 
-def main():
-    # type: () -> None
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},

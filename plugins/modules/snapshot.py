@@ -72,6 +72,7 @@ reason:
 """
 
 import os
+from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts, _pseudonyms, _record, _snapshot
@@ -79,8 +80,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._reasons import Acce
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 
-def record(root, description, names, packages):
-    # type: (str, str, list, dict) -> tuple
+def record(root: str, description: str, names: List[str], packages: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
     """(snapshot, warnings) of a root. Raises AccelnetError."""
     tree, answers, live = _facts.open_tree(root)
     backend, asked = _record.RecordingBackend(tree.backend), _record.RecordingAnswers(answers)
@@ -101,8 +101,7 @@ def record(root, description, names, packages):
     return _pseudonyms.pseudonymise(snapshot, names, _pseudonyms.Pseudonyms()), facts["read_warnings"] + tree.warnings
 
 
-def main():
-    # type: () -> None
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/"},

@@ -12,4 +12,4 @@ def make_tree(request, tmp_path):
     """A function that makes a tree of entries: once of real files, once of a snapshot."""
     if request.param == "snapshot":
         return trees.snapshot
-    return lambda files: trees.directory(tmp_path / "root", files)
+    return lambda files: trees.directory(tmp_path / "root{0}".format(len(list(tmp_path.iterdir()))), files)

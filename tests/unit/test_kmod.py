@@ -15,15 +15,14 @@ MANA_IB = "kernel/drivers/infiniband/hw/mana/mana_ib.ko"
 FIRST = "kernel/arch/x86/crypto/aesni.ko:\n"
 
 
-def kernel(dep=MANA + ":\n", builtin="kernel/fs/ext4/ext4.ko\n", release=R, base="/lib/modules", files=(MANA,), **more):
-    """Entries of one installed kernel; ``more``: further files below its directory, __ for /, _DOT_ for a dot."""
+def kernel(dep=MANA + ":\n", builtin="kernel/fs/ext4/ext4.ko\n", release=R, base="/lib/modules", files=(MANA,)):
+    """Entries of one installed kernel."""
     home = "{0}/{1}".format(base, release)
     found = {home + "/kernel/README": ""}
     for name, text in (("modules.dep", dep), ("modules.builtin", builtin)):
         if text is not None:
             found["{0}/{1}".format(home, name)] = text
     found.update({"{0}/{1}".format(home, name): {"file": True} for name in files})
-    found.update({"{0}/{1}".format(home, name.replace("__", "/").replace("_DOT_", ".")): entry for name, entry in more.items()})
     return found
 
 
