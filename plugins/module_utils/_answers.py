@@ -278,7 +278,7 @@ def _default_routes() -> List[str]:
         while len(paths) >= 8:  # struct rtnexthop: length, flags, hops, interface
             hops.append(paths[4:8])
             paths = paths[max(8, (struct.unpack_from("=H", paths)[0] + 3) & ~3) :]
-        found.update(names.get(struct.unpack("=I", hop)[0]) for hop in hops)
+        found.update(names.get(struct.unpack("=I", hop)[0], "") for hop in hops)
     return sorted(name for name in found if name)
 
 

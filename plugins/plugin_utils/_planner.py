@@ -35,6 +35,7 @@ _WAIT = (
     "unsupported_nic",
     "userspace_unasked",
 )
+_VMBUS_CLASS = {"hv_netvsc": "netvsc", "pci_hyperv": "vpci"}
 _UNMANAGED = ("vf_has_address", "vf_not_enslaved")
 
 
@@ -65,7 +66,7 @@ def _needed(target: Target) -> dict[str, str]:
         modules += target.modules_of(kind)
     if target.goal != "ethernet" and target.kinds:
         modules.append("ib_uverbs")
-    if target.goal == "dpdk" and target.uses_netvsc:
+    if target.goal == "dpdk" and target.kinds and target.uses_netvsc:
         modules.append("uio_hv_generic")
     rdma = {module for names in RDMA_MODULES.values() for module in names} | {"ib_uverbs"}
     return {module: _MISSING.get(module, "rdma_driver_missing" if module in rdma else "driver_missing") for module in modules}
@@ -75,7 +76,10 @@ def _must_be_loaded(target: Target, module: str) -> bool:
     """Whether the running kernel has to have a module in memory now, not only on disk."""
     if module == "uio_hv_generic":
         return False  # dpdk_port loads it when it binds a NIC
-    if module in ("hv_netvsc", "pci_hyperv", "ib_uverbs"):
+    if module in _VMBUS_CLASS:
+        devices = target.facts["vmbus_devices"] or []
+        return any(device["class"] == _VMBUS_CLASS[module] and device["driver"] is None for device in devices)
+    if module == "ib_uverbs":
         return True
     return any(module in target.modules_of(kind) for kind in target.observed_kinds)
 
@@ -255,10 +259,10 @@ def _plan(target: Target) -> dict[str, t.Any]:
     for row in verdicts:
         _plan_verdict(target, draft, row)
     _plan_probe_failures(target, draft, verdicts)
-    if target.goal != "ethernet":
+    if target.goal != "ethernet" and target.kinds:
         _plan_rdma_devices(target, draft)
         plan_rdma_core(target, draft)
-    if target.goal == "dpdk":
+    if target.goal == "dpdk" and target.kinds:
         plan_dpdk(target, draft)
         plan_ports(target, draft)
     steps = {step.as_dict()["id"]: step for step in sorted(draft.steps, key=lambda step: step.rank)}

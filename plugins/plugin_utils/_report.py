@@ -131,7 +131,8 @@ def check_fail_on(codes: t.Any) -> list[str]:
     if unknown:
         raise AccelnetError(
             "bad_fail_on",
-            f"fail_on has {', '.join(unknown)}, may have a verdict ({', '.join(VERDICTS)}), a status ({', '.join(STATUSES)}), {NOT_MET} or a reason code",
+            f"fail_on has {', '.join(unknown)}, may have verdicts ({', '.join(VERDICTS)}), statuses ({', '.join(STATUSES)}), "
+            f"{NOT_MET} and reason codes",
         )
     return [str(code) for code in dict.fromkeys(codes)]
 

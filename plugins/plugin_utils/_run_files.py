@@ -9,6 +9,7 @@ docs/report.schema.json. Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -60,18 +61,11 @@ def write_text(path: str, text: str) -> None:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
         raise AccelnetError("bad_run_dir", f"cannot write {path}: {error.strerror}") from error
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+    finally:
+        # Gone when all went well; also when a signal came in between it must not stay.
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def write_json(path: str, data: t.Any) -> None:

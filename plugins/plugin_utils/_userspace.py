@@ -16,9 +16,11 @@ from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import D
 from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, from_row, options, report_dead_end
 
 
-def _minimum(target: Target, name: str) -> str:
-    """The minimum version of rdma_core or dpdk: the policy may ask for more than the tables."""
-    return str(target.policy["minimum_versions"].get(name) or _compat.limit(f"minimum_{name}"))
+def _minimum(target: Target, name: str) -> str | None:
+    """The minimum version of rdma_core or dpdk: what MANA needs, or what the policy asks for."""
+    default = _compat.limit(f"minimum_{name}") if "mana" in target.kinds else None
+    wanted = target.policy["minimum_versions"].get(name)
+    return default if is_below(wanted, default) else (wanted or default)
 
 
 def _step(
@@ -45,9 +47,9 @@ def plan_rdma_core(target: Target, draft: Draft) -> None:
     wants_mana = "mana" in target.kinds
     if wants_mana and not core["libmana"]:
         reason = "libmana_missing"
-    elif target.kinds and not core["version"] and not core["libmana"]:
+    elif not core["version"] and not core["libmana"]:
         reason = "rdma_core_missing"
-    elif target.kinds and is_below(core["version"], minimum):
+    elif is_below(core["version"], minimum):
         reason = "version_below_minimum"
     else:
         return
@@ -55,14 +57,14 @@ def plan_rdma_core(target: Target, draft: Draft) -> None:
         draft.block("rdma_core", Obstacle("foreign_ofed_installed", REASONS["foreign_ofed_installed"].remedy))
         return
     capability = "libmana" if wants_mana else "rdma_core"
-    tried = options(target, capability, None, minimum=minimum if wants_mana or reason == "version_below_minimum" else None)
+    tried = options(target, capability, None, minimum=minimum)
     usable = [option for option in tried if not option.obstacles]
     if not usable:
         report_dead_end(target, draft, capability, capability, None, tried)
         return
     draft.unknown_packages.update(usable[0].unasked)
     have = f"rdma-core {core['version']} is installed" if core["version"] else "rdma-core is not installed"
-    need = f"{minimum} or newer with libmana" if wants_mana else "it"
+    need = " ".join(filter(None, [minimum and f"{minimum} or newer", "with libmana" if wants_mana else None])) or "it"
     draft.steps.append(_step(target, "rdma_core", usable[0], (capability,), (reason,), f"{have}; the goal needs {need}"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_files_are_what_the_builder_makes() -> None:
     stale = [str(path.relative_to(ROOT)) for path, content in wanted.items() if not path.exists() or path.read_bytes() != content.encode()]
     assert stale == []
     assert wanted == wanted_files(), "the builder is not deterministic"
-    kept = {path for path in (EXAMPLES / "snapshots").glob("*.json")} - set(wanted)
+    kept = set((EXAMPLES / "snapshots").glob("*.json")) - set(wanted)
     assert kept == set(), "snapshots that nobody generates"
 
 
@@ -105,7 +106,7 @@ def test_the_fleet_shows_every_failure() -> None:
 
 @pytest.mark.parametrize("name", [*FLEET, *CASES])
 def test_each_snapshot_says_where_it_comes_from(name: str) -> None:
-    snapshot = json.loads(open(_path(name), encoding="utf-8").read())
+    snapshot = json.loads(Path(_path(name)).read_text(encoding="utf-8"))
     assert snapshot["provenance"] in ("recorded", "from_packages", "synthesised")
     assert snapshot["description"]
     assert snapshot["sources"]

@@ -23,27 +23,31 @@
       if (content === true) node.setAttribute(name, "");
       else if (content !== null && content !== undefined && content !== false) node.setAttribute(name, content);
     }
-    for (const child of children.flat()) {
+    for (const child of children.flat(Infinity)) {
       if (child !== null && child !== undefined && child !== false) node.append(child instanceof Node ? child : shown(child));
     }
     return node;
   }
   const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
   const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
-  const code = (text) => el("code", null, text);
+  // Long names may break where a reader would break them; what is copied stays whole.
+  const broken = (text) => String(text).split(/(?<=[._/@+-])(?=[^._/@+-])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
+  const bdi = (text, cls) => el("bdi", cls ? { class: cls } : null, broken(text));
+  const code = (text) => el("code", null, broken(text));
+  const message = (text) => el("p", { class: "message" }, document.createTextNode(String(text).split(/\r?\n/).map(shown).join("\n")));
   const many = (count, one, more = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 
   /* ---------- vocabulary: every value has a word and a shape, colour only supports them ---------- */
 
   const SHAPES = {
     tick: "M8 1.2a6.8 6.8 0 1 0 0 13.6A6.8 6.8 0 0 0 8 1.2Zm3.9 5L7.3 11 4.2 8l1.2-1.2 1.9 1.9 3.4-3.6Z",
-    cross: "M5.2 1.2h5.6l4 4v5.6l-4 4H5.2l-4-4V5.2Zm0 4.9L7.1 8l-1.9 1.9 1 1L8 9l1.8 1.9 1-1L8.9 8l1.9-1.9-1-1L8 7 6.200 5.100Z",
-    warning: "M8 1.300 15.300 14.300H.7Zm-.9 4.400v4.400h1.800V5.700Zm0 5.500v1.700h1.800v-1.700Z",
-    slow: "M8 1.200a6.800 6.800 0 1 0 0 13.600A6.800 6.800 0 0 0 8 1.200Zm0 1.600v10.400A5.200 5.200 0 0 1 8 2.800Z",
-    out: "M2.500 2.500h5v1.700H4.200v7.600h7.600V8.500h1.700v5h-11Zm6.400-1.300h5.900v5.900h-1.800V4.300L8.300 9 7 7.700 11.700 3H8.900Z",
-    dash: "M8 1.200a6.800 6.800 0 1 0 0 13.600A6.800 6.800 0 0 0 8 1.200ZM4.500 7.100h7v1.800h-7Z",
-    unknown: "M8 1.200a6.800 6.800 0 1 0 0 13.600A6.800 6.800 0 0 0 8 1.200Zm0 1.500a5.300 5.300 0 1 1 0 10.600A5.300 5.300 0 0 1 8 2.700ZM7.200 10.700h1.600v1.500H7.200ZM8 3.900c1.600 0 2.600.9 2.600 2.200 0 1.700-1.800 1.900-1.800 3.400H7.200c0-2.100 1.700-2.400 1.700-3.300 0-.5-.3-.8-.9-.8-.7 0-1 .4-1 1H5.400c0-1.500 1-2.500 2.600-2.500Z",
-    steps: "M1.500 2.500h3v3h-3Zm4.500.7h8.500v1.600H6ZM1.500 6.500h3v3h-3ZM6 7.200h8.500v1.600H6ZM1.500 10.500h3v3h-3Zm4.500.7h8.500v1.600H6Z",
+    cross: "M5.2 1.2h5.6l4 4v5.6l-4 4H5.2l-4-4V5.2Zm0 4.9L7.1 8l-1.9 1.9 1 1L8 9l1.8 1.9 1-1L8.9 8l1.9-1.9-1-1L8 7 6.2 5.100Z",
+    warning: "M8 1.3 15.3 14.300H.7Zm-.9 4.400v4.400h1.800V5.700Zm0 5.500v1.700h1.800v-1.700Z",
+    slow: "M8 1.200a6.8 6.8 0 1 0 0 13.600A6.8 6.8 0 0 0 8 1.200Zm0 1.600v10.400A5.2 5.2 0 0 1 8 2.800Z",
+    out: "M2.5 2.500h5v1.700H4.200v7.600h7.600V8.500h1.700v5h-11Zm6.4-1.300h5.900v5.900h-1.800V4.300L8.3 9 7 7.7 11.7 3H8.900Z",
+    dash: "M8 1.200a6.8 6.8 0 1 0 0 13.600A6.8 6.8 0 0 0 8 1.200ZM4.5 7.100h7v1.800h-7Z",
+    unknown: "M8 1.200a6.8 6.8 0 1 0 0 13.600A6.8 6.8 0 0 0 8 1.200Zm0 1.500a5.3 5.3 0 1 1 0 10.600A5.3 5.3 0 0 1 8 2.700ZM7.2 10.700h1.600v1.500H7.200ZM8 3.900c1.6 0 2.6.9 2.6 2.2 0 1.7-1.8 1.9-1.8 3.400H7.200c0-2.1 1.7-2.4 1.7-3.3 0-.5-.3-.8-.9-.8-.7 0-1 .4-1 1H5.400c0-1.5 1-2.5 2.6-2.500Z",
+    steps: "M1.5 2.500h3v3h-3Zm4.5.7h8.500v1.600H6ZM1.5 6.500h3v3h-3ZM6 7.200h8.500v1.600H6ZM1.5 10.500h3v3h-3Zm4.5.7h8.500v1.600H6Z",
   };
   const WORDS = {
     accelerated: ["good", "tick", "traffic can use the hardware"],
@@ -162,11 +166,12 @@
 
     const planned = count("goal", "steps planned");
     const blocked = count("goal", "blocked") + count("goal", "not met");
-    const states = ["unreachable", "failed", "not run"].filter((state) => count("status", state)).map((state) => `${count("status", state).toLocaleString("en")} ${state}`);
+    const unknown = hosts.filter((row) => row.goal === "not known");
+    const states = STATES.map((state) => [unknown.filter((row) => row.status === state).length, state]).filter(([number, state]) => number && state !== "ok").map(([number, state]) => `${number.toLocaleString("en")} ${state}`);
     const sentences = [
       planned && `${many(planned, "host")} would get there by the steps planned here.`,
       blocked && `${many(blocked, "host")} ${blocked === 1 ? "needs" : "need"} a decision or work of yours first.`,
-      count("goal", "not known") && `Of ${many(count("goal", "not known"), "host")} it is not known${states.length ? `: ${list(states)} in all` : ""}.`,
+      unknown.length && `${many(unknown.length, "host")} could not be judged${states.length ? ` (${list(states)})` : ""}.`,
     ];
     byId("lead").append(...sentences.filter(Boolean).map((sentence) => `${sentence} `));
 
@@ -190,12 +195,12 @@
       svg("rect", { width: 6, height: 6, class: "stripe-back" }), svg("rect", { width: 2.5, height: 6, class: "stripe" }));
 
   function drawKey(facet, item, plain) {
-    const words = WORDS[item];
+    const words = facet.order && WORDS[item];
     facet.keys = facet.keys || new Map();
     const count = el("span", { class: "key-count" });
     const bar = plain && svg("svg", { class: "bar", "aria-hidden": "true" }, svg("rect", { class: "track", width: "100%", height: "100%", rx: 3 }), svg("rect", { class: "value", height: "100%", rx: 3 }));
     const button = el("button", { type: "button", class: `key${plain ? " plain-key" : ""}`, "aria-pressed": "false", "data-value": item, title: facet.code && report.reasons[item] ? shown(report.reasons[item].meaning) : null },
-      el("span", { class: `key-name ${words && !plain ? tone(item) : ""}` }, words && icon(words[1]), facet.code ? code(item) : el("bdi", null, item)), count, bar,
+      el("span", { class: `key-name ${words && !plain ? tone(item) : ""}` }, words && icon(words[1]), facet.code ? code(item) : bdi(item)), count, bar,
       words && words[2] && !plain && el("span", { class: "key-note" }, words[2]));
     button.addEventListener("click", () => choose(facet, item));
     facet.keys.set(item, { button, count, bar: bar && bar.lastChild });
@@ -252,7 +257,7 @@
       chart.append(arc);
     }
     const number = svg("text", { class: "ring-number", x: 60, y: 62 });
-    chart.append(number, svg("text", { class: "ring-note", x: 60, y: 80 }, "meet the goal"));
+    chart.append(number, svg("text", { class: "ring-note", x: 60, y: 79 }, "met"));
     facet.refresh = (counts) => {
       const all = facet.items.reduce((sum, item) => sum + counts.get(item), 0);
       let start = 0;
@@ -297,8 +302,8 @@
     const nics = VERDICTS.filter((verdict) => verdicts.has(verdict)).map((verdict) => `${verdicts.get(verdict).toLocaleString("en")} ${verdict}`);
     const main = drawMain("verdict", "Hosts by their worst verdict", drawStack("verdict"));
     if (nics.length) main.append(el("p", { class: "muted" }, `Single NICs: ${nics.join(", ")}.`));
-    byId("main-charts").append(main, drawMain("goal", "Hosts by the goal", drawRing("goal")));
-    byId("more-charts").append(drawBars("reason", "Reasons"), drawBars("kind", "NIC kinds"), drawBars("system", "Distributions"), drawBars("status", "State of the look"));
+    byId("main-charts").append(main, drawMain("goal", "Hosts by goal", drawRing("goal")));
+    byId("more-charts").append(drawBars("reason", "Reasons"), drawBars("kind", "NIC kinds"), drawBars("system", "Distributions"), drawBars("status", "Host state"));
   }
 
   function updateCharts() {
@@ -325,8 +330,8 @@
     verdict: { title: "Verdict", key: (row) => VERDICTS.indexOf(row.verdict), cell: (row) => label(row.verdict) },
     goal: { title: "Goal", key: (row) => GOALS.indexOf(row.goal), cell: (row) => label(row.goal) },
     reasons: { title: "Reasons", key: (row) => row.reasons.join(" "), cell: (row) => brief(row.reasons, 2) },
-    system: { title: "Distribution", key: (row) => row.system, cell: (row) => el("bdi", null, row.system) },
-    kernel: { title: "Kernel", key: (row) => row.kernel || "", cell: (row) => row.kernel && el("bdi", { class: "kernel" }, row.kernel) },
+    system: { title: "Distribution", key: (row) => row.system, cell: (row) => row.system && bdi(row.system) },
+    kernel: { title: "Kernel", key: (row) => row.kernel || "", cell: (row) => row.kernel && bdi(row.kernel, "kernel") },
     kinds: { title: "NICs", key: (row) => row.kinds.join(" "), cell: (row) => row.kinds.join(", ") },
     status: { title: "State", key: (row) => STATES.indexOf(row.status), cell: (row) => (row.status === "ok" ? el("span", { class: "muted" }, "ok") : label(row.status)) },
   };
@@ -347,7 +352,7 @@
   function opener(row) {
     const open = view.open.has(row.index);
     const button = el("button", { type: "button", class: "opener", "aria-expanded": String(open), "aria-controls": open ? `detail-${row.index}` : null, "data-host": row.index },
-      svg("svg", { class: "chevron", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M6 3.500 10.500 8 6 12.500" })), el("bdi", { class: "name" }, row.host || "(no name)"));
+      svg("svg", { class: "chevron", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M6 3.5 10.5 8 6 12.5" })), bdi(row.host || "(no name)", "name"));
     return button;
   }
 
@@ -449,9 +454,9 @@
     // Reasons that a block explains are not explained twice.
     const explained = new Set(row.blocked.map((item) => item.reason));
     const reasons = row.reasons.filter((item) => !explained.has(item));
-    const facts = [["State", row.status], ["Verdict", row.verdict], ["Goal", row.goal], ["Distribution", row.system], ["Kernel", row.kernel], ["Architecture", row.architecture]];
+    const facts = [["Distribution", row.system], ["Kernel", row.kernel], ["Architecture", row.architecture]];
     const blocks = [
-      row.error && block(row.status === "ok" ? "Error" : `The host is ${row.status === "failed" ? "in the report as failed" : row.status}`, "block-error", row.error.reason && el("p", { class: "subject" }, code(row.error.reason)), meaning(row.error.reason), el("p", { class: "message" }, row.error.message || "")),
+      row.error && block(row.status === "ok" ? "Error" : `The host is ${row.status === "failed" ? "in the report as failed" : row.status}`, "block-error", row.error.reason && el("p", { class: "subject" }, code(row.error.reason)), meaning(row.error.reason), row.error.message && message(row.error.message)),
       row.nics.length > 0 && block(many(row.nics.length, "NIC"), "block-nics", el("ul", { class: "nics" }, row.nics.map(drawNic))),
       row.blocked.length > 0 && block("Blocked", "block-blocked", el("ul", { class: "blocked" }, row.blocked.map(drawBlocked))),
       row.steps.length > 0 && block(row.blocked.length ? "Steps that can be taken all the same" : "Planned steps", "block-steps", el("ol", null, row.steps.map(drawStep))),
@@ -462,7 +467,7 @@
     ].filter(Boolean);
     if (!blocks.length || (row.goal === "met" && !reasons.length && blocks.length === 1 && row.nics.length)) blocks.push(el("p", { class: "muted" }, row.goal === "met" ? "Nothing to do: the goal is met." : "Nothing more is known of this host."));
     return el("div", { class: "card", role: "region", "aria-label": shown(`Details of ${row.host}`) },
-      el("h3", null, el("bdi", null, row.host)),
+      el("h3", { class: row.host.length > 40 ? null : "hidden" }, bdi(row.host)),
       el("dl", { class: "facts" }, facts.filter(([, fact]) => fact).map(([term, fact]) => el("div", null, el("dt", null, term), el("dd", null, el("bdi", null, fact))))),
       el("div", { class: "blocks" }, blocks));
   }
@@ -579,7 +584,7 @@
   });
   system.addEventListener("change", showTheme);
 
-  const folded = matchMedia("(max-width: 760px)");
+  const folded = matchMedia("(max-width: 860px)");
   byId("breakdown").open = !folded.matches;
 
   let wasOpen;
