@@ -108,7 +108,9 @@ class DirectoryAnswers(Answers):
         except (OSError, subprocess.SubprocessError) as error:
             self._warn("modinfo failed: {0}".format(error))
             return {}
-        found = {real[path]: fields for path, fields in parse_modinfo(done.stdout.decode("utf-8", "replace")) if path in real}
+        # Of a file that is no module modinfo prints the name alone; every module has at least its vermagic.
+        blocks = parse_modinfo(done.stdout.decode("utf-8", "replace"))
+        found = {real[path]: fields for path, fields in blocks if path in real and fields}
         for path in paths:
             if path not in found:
                 self._warn("modinfo could not read {0}".format(path))

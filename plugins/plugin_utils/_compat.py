@@ -71,6 +71,7 @@ class Remedy(t.NamedTuple):
     minimum: str | None
     versions: tuple[str, ...]
     kernel_provides: tuple[str, ...]
+    shown_by: tuple[str, ...]  # modules that show that the package is there already, so that it cannot bring more
     backport: Backport | None
     reboot: bool
     note: str | None
@@ -273,6 +274,7 @@ class _Reader:
             minimum=row.get("minimum"),
             versions=self.texts(label, row, "versions", required=way == "source"),
             kernel_provides=kernel_provides,
+            shown_by=self.texts(label, row, "shown_by"),
             backport=backport,
             reboot=bool(row.get("reboot")),
             note=row.get("note"),

@@ -341,6 +341,14 @@ def test_package_names_are_filled_in() -> None:
     assert (custom.packages, custom.metapackages) == (("linux-headers-6.6.9-custom",), ())
 
 
+def test_modules_that_show_that_a_package_is_there() -> None:
+    (row, *_rest) = remedies("module:mana_ib", Host("rhel", (), "10.0", X86, "6.12.0-55.9.1.el10_0.x86_64"))
+    assert "ib_uverbs" in row.shown_by
+    # Every package that holds the modules of one kernel can show itself, so that no step is planned that changes nothing.
+    silent = [row["id"] for row in DATA["kernel"]["remedies"] if row["way"] == "package" and "shown_by" not in row]
+    assert all("modules-extra" in name for name in silent)
+
+
 def test_capabilities_follow_from_what_a_kernel_or_backport_brings() -> None:
     host = Host("debian", (), "12", X86, "6.1.0-50-cloud-amd64")
     row = next(row for row in remedies("module:mana_ib", host) if row.way == "backport")

@@ -31,7 +31,7 @@
   const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
   const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
   // Long names may break where a reader would break them; what is copied stays whole.
-  const broken = (text) => String(text).split(/(?<=[._/@+-])(?=[^._/@+-])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
+  const broken = (text) => String(text).split(/(?<=[._/@-])(?=[^._/@-])/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
   const bdi = (text, cls) => el("bdi", cls ? { class: cls } : null, broken(text));
   const code = (text) => el("code", null, broken(text));
   const message = (text) => el("p", { class: "message" }, document.createTextNode(String(text).split(/\r?\n/).map(shown).join("\n")));
@@ -225,7 +225,10 @@
       facet.segments.set(item, group);
       chart.append(group);
     }
+    let drawn;
     facet.refresh = (counts) => {
+      drawn = counts;
+      const room = chart.clientWidth;
       const all = facet.items.reduce((sum, item) => sum + counts.get(item), 0);
       // A single host among thousands still gets something to see and to hit.
       const widths = facet.items.map((item) => (counts.get(item) ? Math.max(counts.get(item) / all, 0.008) : 0));
@@ -237,11 +240,13 @@
         rect.setAttribute("x", `${x}%`);
         rect.setAttribute("width", `${width}%`);
         number.setAttribute("x", `${x + width / 2}%`);
-        number.textContent = width > 5 ? counts.get(item).toLocaleString("en") : "";
+        const words = counts.get(item).toLocaleString("en");
+        number.textContent = (width * room) / 100 > 10 * words.length + 8 ? words : "";
         x += width;
       });
       chart.setAttribute("aria-label", `${facet.title}: ${facet.items.map((item) => `${item} ${counts.get(item)}`).join(", ")}`);
     };
+    new ResizeObserver(() => { if (drawn) facet.refresh(drawn); }).observe(chart);
     return chart;
   }
 
@@ -356,12 +361,12 @@
     return button;
   }
 
-  function drawRow(row) {
+  function drawRow(row, open = view.open.has(row.index)) {
     const cells = Object.entries(COLUMNS).map(([name, column]) => {
       const content = column.cell(row);
       return el("td", { role: "cell", class: `cell cell-${name}${content ? "" : " nothing"}`, "data-title": column.title }, content || "\u2013");
     });
-    return el("tr", { role: "row", class: `host${view.open.has(row.index) ? " is-open" : ""}`, id: `host-${row.index}` }, cells);
+    return el("tr", { role: "row", class: `host${open ? " is-open" : ""}`, id: `host-${row.index}` }, cells);
   }
 
   const drawDetailRow = (row) =>
@@ -373,8 +378,9 @@
     const nodes = document.createDocumentFragment();
     let details = 0;
     for (const row of rows) {
-      nodes.append(drawRow(row));
-      const wanted = view.open.has(row.index) || (view.printing && row.goal !== "met" && details < PRINT_DETAILS);
+      const telling = row.goal !== "met" && (row.nics.length || row.error);
+      const wanted = view.open.has(row.index) || (view.printing && telling && details < PRINT_DETAILS);
+      nodes.append(drawRow(row, wanted));
       if (wanted) nodes.append(drawDetailRow(row));
       if (wanted) details += 1;
     }
@@ -456,10 +462,10 @@
     const reasons = row.reasons.filter((item) => !explained.has(item));
     const facts = [["Distribution", row.system], ["Kernel", row.kernel], ["Architecture", row.architecture]];
     const blocks = [
-      row.error && block(row.status === "ok" ? "Error" : `The host is ${row.status === "failed" ? "in the report as failed" : row.status}`, "block-error", row.error.reason && el("p", { class: "subject" }, code(row.error.reason)), meaning(row.error.reason), row.error.message && message(row.error.message)),
+      row.error && block({ failed: "Failed", unreachable: "Unreachable", "not run": "Not run" }[row.status] || "Error", "block-error", row.error.reason && el("p", { class: "subject" }, code(row.error.reason)), meaning(row.error.reason), row.error.message && message(row.error.message)),
       row.nics.length > 0 && block(many(row.nics.length, "NIC"), "block-nics", el("ul", { class: "nics" }, row.nics.map(drawNic))),
       row.blocked.length > 0 && block("Blocked", "block-blocked", el("ul", { class: "blocked" }, row.blocked.map(drawBlocked))),
-      row.steps.length > 0 && block(row.blocked.length ? "Steps that can be taken all the same" : "Planned steps", "block-steps", el("ol", null, row.steps.map(drawStep))),
+      row.steps.length > 0 && block(row.blocked.length ? "Steps that are possible anyway" : "Planned steps", "block-steps", el("ol", null, row.steps.map(drawStep))),
       reasons.length > 0 && block("Reasons", "block-reasons", el("dl", { class: "reasons" }, reasons.map(drawReason))),
       row.advice.length > 0 && block("Advice", "block-advice", el("ul", { class: "blocked" }, row.advice.map(drawBlocked))),
       row.unknown.length > 0 && block("Packages not asked for yet", "block-unknown", el("p", null, "The plan may change once the repositories have been asked for: "), el("p", { class: "codes" }, row.unknown.map((item) => code(item)))),
@@ -577,14 +583,15 @@
 
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const showTheme = () => byId("theme").setAttribute("aria-pressed", (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark");
+  const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+  const showTheme = () => { byId("theme").textContent = isDark() ? "Light" : "Dark"; byId("theme").setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours"); };
   byId("theme").addEventListener("click", () => {
-    root.dataset.theme = byId("theme").getAttribute("aria-pressed") === "true" ? "light" : "dark";
+    root.dataset.theme = isDark() ? "light" : "dark";
     showTheme();
   });
   system.addEventListener("change", showTheme);
 
-  const folded = matchMedia("(max-width: 860px)");
+  const folded = matchMedia("(max-width: 900px)");
   byId("breakdown").open = !folded.matches;
 
   let wasOpen;
@@ -593,6 +600,10 @@
     byId("breakdown").open = true;
     view.printing = true;
     drawTable();
+    // Each reason is explained once on paper, not with every host.
+    const codes = [...new Set(view.rows.slice(0, PRINT_ROWS).flatMap((row) => row.reasons))].sort(names.compare);
+    byId("glossary").replaceChildren(...codes.map((item) => el("div", null, drawReason(item))));
+    byId("glossary").parentNode.hidden = !codes.length;
     const left = view.rows.length - PRINT_ROWS;
     byId("print-note").hidden = left <= 0;
     byId("print-note").textContent = `${many(left, "further host")} ${left === 1 ? "is" : "are"} not printed: filter the hosts, or read report.json.`;
