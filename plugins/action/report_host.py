@@ -1,102 +1,19 @@
 # Copyright: (c) 2026, The accelnet.mana authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action accelnet.mana.report_host: plans for one host and keeps its result at once, whatever became of the host."""
+"""Action accelnet.mana.report_host: plans for one host and keeps its result, whatever became of the host."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
-from ansible_collections.accelnet.mana.plugins.plugin_utils import _run_files
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _host_result
 from ansible_collections.accelnet.mana.plugins.plugin_utils._action import ControllerAction, controller_path
-from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import assess
-from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import GOALS
-from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
-
-# What ansible-core and a task's keywords put into a registered result beside what the module returned.
-_NOT_FACTS = frozenset(
-    "ansible_facts ansible_loop_var attempts changed deprecations diff exception failed failed_when_result invocation item "
-    "module_stderr module_stdout msg rc reason retries skip_reason skipped stderr stderr_lines stdout stdout_lines "
-    "unreachable warnings".split()
-)
-_MESSAGE_LENGTH = 2000
-
-
-def _facts(registered: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {key: value for key, value in registered.items() if key not in _NOT_FACTS and not key.startswith("_ansible")}
-
-
-def _message(registered: t.Mapping[str, t.Any]) -> str:
-    # A module that could not even start says why on stderr only.
-    parts = [str(registered[key]).strip() for key in ("msg", "module_stderr") if registered.get(key)]
-    return "\n".join(parts)[:_MESSAGE_LENGTH] or "no message"
-
-
-def _trouble(registered: t.Mapping[str, t.Any] | None) -> tuple[str, dict[str, str] | None] | None:
-    """(status, error) where there are no facts to plan with."""
-    if registered is None or registered.get("skipped"):
-        return "not_run", None
-    if registered.get("unreachable"):
-        return "unreachable", {"reason": "host_unreachable", "message": _message(registered)}
-    if registered.get("failed"):
-        reason = registered.get("reason")
-        return "failed", {"reason": reason if reason in REASONS else "nic_info_failed", "message": _message(registered)}
-    return None
-
-
-def _plan(facts: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    result = plan(facts, arguments["goal"], arguments["nics"] or [], arguments["policy"])
-    if arguments["samples"]:
-        policy = {**(arguments["policy"] or {}), "nics": arguments["nics"] or (arguments["policy"] or {}).get("nics", [])}
-        result["verdicts"] = assess(facts, arguments["samples"], policy)
-    return result
 
 
 class ActionModule(ControllerAction):
-    # Raw where the planner checks: what is wrong for one host is in that host's result, and the run goes on.
-    SPEC: t.ClassVar = {
-        "run_dir": {"type": "str", "required": True},
-        "facts": {"type": "raw"},
-        "goal": {"type": "raw"},
-        "nics": {"type": "raw", "default": []},
-        "policy": {"type": "raw", "default": {}},
-        "samples": {"type": "raw", "default": []},
-        "packages": {"type": "dict", "default": {}},
-    }
+    SPEC: t.ClassVar = {**_host_result.SPEC, "facts": {"type": "raw"}, "packages": {"type": "dict", "default": {}}}
 
     def act(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        host = str(task_vars["inventory_hostname"])
-        run_dir = controller_path(arguments["run_dir"])
-        run = _run_files.load_run(run_dir)
-        if arguments["goal"] is None:
-            arguments["goal"] = run["goal"]
-        registered = arguments["facts"]
-        facts: t.Any = None
-        planned: dict[str, t.Any] | None = None
-        try:
-            if registered is not None and not isinstance(registered, dict):
-                raise AccelnetError(
-                    "bad_facts", f"the facts are a {type(registered).__name__}, must be the registered result of accelnet.mana.nic_info"
-                )
-            trouble = _trouble(registered)
-            if trouble is None:
-                facts = _facts(registered)
-                if arguments["packages"]:
-                    facts["packages"] = {**(facts.get("packages") or {}), **arguments["packages"]}
-                planned = _plan(facts, arguments)
-            status, error = trouble or ("ok", None)
-        except AccelnetError as fault:
-            status, error = "failed", {"reason": fault.reason, "message": fault.message}
-        goal = arguments["goal"] if arguments["goal"] in GOALS else run["goal"]
-        path = _run_files.host_path(run_dir, host)
-        _run_files.write_json(path, _run_files.result(host, goal, status, error, facts, planned))
-        found = planned or {}
-        return {
-            "status": status,
-            "verdicts": found.get("verdicts", []),
-            "met": found.get("met"),
-            "unknown_packages": found.get("unknown", {}).get("packages", []),
-            "error": error,
-            "path": path,
-        }
+        options = {**arguments, "run_dir": controller_path(arguments["run_dir"])}
+        return _host_result.keep(str(task_vars["inventory_hostname"]), options, arguments["facts"], arguments["packages"])

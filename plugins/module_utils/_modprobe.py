@@ -17,6 +17,7 @@ MODPROBE_DIRS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.
 
 # The value may be quoted; kernel parameters, but not those of programs, know no difference between - and _.
 _PARAMETER = re.compile(r"(?:^|[\s\"'])(module[-_]blacklist|modprobe\.blacklist|rd\.driver\.blacklist)=[\"']?([^\s\"']+)")
+_UNSUPPORTED = re.compile(r"^\s*allow_unsupported_modules\s+([01])\b", re.M)
 _GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*\+?=(.*)$", re.M)
 _BLS_LINE = re.compile(r"^options\s+(.*)$", re.M)
 
@@ -80,6 +81,17 @@ def read_modprobe(tree: Tree) -> Tuple[Entries, bool]:
                 entries.extend(parse_modprobe(text, path))
         whole = whole and not tree.unreadable(directory)
     return entries, whole
+
+
+def allows_unsupported(tree: Tree) -> Optional[bool]:
+    """SUSE's own setting (suse-module-tools): whether modules that SUSE does not support may be loaded; None elsewhere."""
+    allowed = None
+    for directory in reversed(MODPROBE_DIRS):
+        for name in tree.names(directory):
+            text = tree.text(directory + "/" + name) if name.endswith(".conf") else None
+            for value in _UNSUPPORTED.findall(text or ""):
+                allowed = value == "1"
+    return allowed
 
 
 def read_boot_configuration(tree: Tree) -> Entries:

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Questions to package managers about what their repositories offer, and how to read the answers.
 
-Only what is cached is asked: nothing is refreshed, downloaded or written. Pure: commands are built here and run by the
-module. Private to this collection. Python 3.6, standard library.
+Only what is cached is asked: nothing is refreshed or downloaded, and logs go to a scratch directory. Pure: commands
+are built here and run by the module. Private to this collection. Python 3.6, standard library.
 """
 
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from xml.etree import ElementTree
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
@@ -16,10 +16,21 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 # Package -> {version: what would be installed, versions: all on offer}; None when the repositories lack it.
 Offers = Dict[str, Optional[Dict[str, Any]]]
 
+Question = NamedTuple(
+    "Question",
+    [
+        ("root", str),
+        ("names", List[str]),
+        ("scratch", str),  # a directory of ours, for what programs insist on writing
+        ("architecture", Optional[str]),  # of the root, as uname -m says it; None where it is not known
+    ],
+)
+
 Manager = NamedTuple(
     "Manager",
     [
-        ("command", Callable[[str, List[str]], List[str]]),
+        ("command", Callable[[Question], List[str]]),
+        # Answers by name; none at all when the output cannot be understood.
         ("parse", Callable[[str, List[str]], Offers]),
         # What else than 0 may come back when the question was answered.
         ("exit_codes", List[int]),
@@ -37,79 +48,114 @@ def is_package_name(name: str) -> bool:
     return bool(_NAME.match(name))
 
 
-def _apt_command(root: str, names: List[str]) -> List[str]:
+def _apt_command(question: Question) -> List[str]:
+    root = question.root
     # Without its binary caches, which it would else write.
     options = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
     if root != "/":
         options += ["-o", "Dir=" + root, "-o", "Dir::State::status=" + root + "/var/lib/dpkg/status"]
-    return ["apt-cache"] + options + ["policy"] + names
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(question.architecture or "")
+        if architecture:
+            options += ["-o", "APT::Architecture=" + architecture, "-o", "APT::Architectures=" + architecture]
+    return ["apt-cache"] + options + ["policy"] + question.names
 
 
 def _parse_apt(text: str, names: List[str]) -> Offers:
     found: Offers = dict.fromkeys(names)
-    name, candidate = "", ""
+    name, candidate, version = "", "", ""
     for line in text.splitlines():
         if line and not line.startswith(" "):
             name = line.rstrip(":")
         chosen = re.match(r"^  Candidate: (\S+)", line)
         listed = re.match(r"^ (?:\*\*\*|   ) (\S+) -?\d+$", line)
+        source = re.match(r"^ {8}\s*-?\d+ (\S+)", line)
         if chosen:
             candidate = chosen.group(1)
-        elif listed and name in found:
+        elif listed:
+            version = listed.group(1)
+        # What is installed without a repository behind it is not on offer.
+        elif source and name in found and not source.group(1).endswith("/var/lib/dpkg/status"):
             offer = found[name] = found[name] or {"version": None, "versions": []}
-            offer["versions"].append(listed.group(1))
+            if version not in offer["versions"]:
+                offer["versions"].append(version)
             # Where pins forbid every version, as of a suite that is not to be used, there is no candidate.
-            offer["version"] = candidate if candidate != "(none)" else None
+            offer["version"] = candidate if candidate in offer["versions"] else None
     return found
 
 
-def _dnf_command(root: str, names: List[str]) -> List[str]:
-    options = ["--installroot=" + root] if root != "/" else []
-    return ["dnf", "-q", "-C"] + options + ["repoquery", "--queryformat", "%{name} %{evr} %{arch}\\n"] + names
+def _dnf_command(question: Question) -> List[str]:
+    # dnf puts the root before the place of its logs, but not for all of them: this leads to ours either way.
+    options = ["--setopt=logdir=" + "/.." * question.root.count("/") + question.scratch]
+    if question.root != "/":
+        options.append("--installroot=" + question.root)
+        if question.architecture:
+            options.append("--forcearch=" + question.architecture)
+    # dnf 5 ends no line by itself, dnf 4 ends a second one.
+    return ["dnf", "-q", "-C"] + options + ["repoquery", "--queryformat", "%{name} %{evr} %{arch}\\n"] + question.names
+
+
+def _rpm_parts(text: str) -> List[Tuple[Any, ...]]:
+    """What rpm compares of a version: ~ is older than the end, ^ newer, then letters, then numbers (rpm-version(7))."""
+    parts: List[Tuple[Any, ...]] = []
+    for part in re.findall(r"[0-9]+|[A-Za-z]+|~|\^", text):
+        if part in ("~", "^"):
+            parts.append((0,) if part == "~" else (2,))
+        else:
+            digits = part.lstrip("0")
+            parts.append((4, len(digits), digits) if part.isdigit() else (3, part))
+    return parts + [(1,)]
+
+
+def rpm_order(evr: str) -> Any:
+    """A key by which epoch:version-release sorts from old to new."""
+    epoch, _colon, rest = evr.rpartition(":")
+    version, _dash, release = rest.partition("-")
+    return _rpm_parts(epoch or "0"), _rpm_parts(version), _rpm_parts(release)
+
+
+def _by_name(offers: List[Tuple[str, str, str]], names: List[str]) -> Offers:
+    """What (name, epoch:version-release, architecture) offer for each name, in any form that rpm has of names."""
+    found: Offers = dict.fromkeys(names)
+    # Neither dnf nor zypper sorts by version: 503 comes after 503.11.1.
+    for name, evr, arch in sorted(offers, key=lambda offer: rpm_order(offer[1]), reverse=True):
+        if arch in ("src", "nosrc"):
+            continue
+        forms = {name} | {"{0}-{1}".format(name, version) for version in (evr, evr.split(":", 1)[-1])}
+        for form in forms | {"{0}.{1}".format(form, arch) for form in forms}:
+            if form in found:
+                offer = found[form] = found[form] or {"version": evr, "versions": []}
+                if evr not in offer["versions"]:
+                    offer["versions"].append(evr)
+    return found
 
 
 def _parse_rpm(text: str, names: List[str]) -> Offers:
     """Lines of name, epoch:version-release and architecture."""
-    found: Offers = dict.fromkeys(names)
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) != 3:
-            continue
-        name, evr, arch = words
-        plain = evr.split(":", 1)[-1]
-        for form in (name, "{0}-{1}".format(name, plain), "{0}-{1}.{2}".format(name, plain, arch), "{0}.{1}".format(name, arch)):
-            if form in found:
-                # The newest comes last.
-                offer = found[form] = found[form] or {"version": None, "versions": []}
-                offer["version"] = evr
-                offer["versions"].insert(0, evr)
-    return found
+    lines = [line.split() for line in text.splitlines()]
+    return _by_name([(words[0], words[1], words[2]) for words in lines if len(words) == 3], names)
 
 
-def _tdnf_command(root: str, names: List[str]) -> List[str]:
-    options = ["--installroot", root] if root != "/" else []
-    return ["tdnf", "-q", "-C"] + options + ["repoquery", "--qf", "%{name} %{evr} %{arch}"] + names
+def _tdnf_command(question: Question) -> List[str]:
+    options = ["--installroot", question.root] if question.root != "/" else []
+    return ["tdnf", "-q", "-C"] + options + ["repoquery", "--qf", "%{name} %{evr} %{arch}"] + question.names
 
 
-def _zypper_command(root: str, names: List[str]) -> List[str]:
-    options = ["--root", root] if root != "/" else []
+def _zypper_command(question: Question) -> List[str]:
+    options = ["--root", question.root] if question.root != "/" else []
     options += ["--xmlout", "--non-interactive", "--no-refresh"]
-    return ["zypper"] + options + ["search", "--details", "--match-exact", "--type", "package"] + names
+    # It finds packages by their name alone, and lists all versions of them.
+    names = set(question.names) | {name.rsplit("-", 2)[0] for name in question.names if re.match(r".+-[0-9][^-]*-[^-]+\Z", name)}
+    return ["zypper"] + options + ["search", "--details", "--match-exact", "--type", "package"] + sorted(names)
 
 
 def _parse_zypper(text: str, names: List[str]) -> Offers:
-    found: Offers = dict.fromkeys(names)
     try:
-        solvables = list(ElementTree.fromstring(text).iter("solvable"))
+        solvables = [solvable.attrib for solvable in ElementTree.fromstring(text).iter("solvable")]
     except ElementTree.ParseError:
-        return found
-    for solvable in solvables:
-        name, edition, repository = solvable.get("name"), solvable.get("edition"), solvable.get("repository")
-        # What is installed without a repository behind it is not on offer. The newest comes first.
-        if name in found and edition and repository != "(System Packages)":
-            offer = found[name] = found[name] or {"version": edition, "versions": []}
-            offer["versions"].append(edition)
-    return found
+        return {}
+    # What is installed without a repository behind it is not on offer.
+    offers = [solvable for solvable in solvables if solvable.get("repository") != "(System Packages)"]
+    return _by_name([(offer.get("name", ""), offer.get("edition", ""), offer.get("arch", "")) for offer in offers], names)
 
 
 MANAGERS: Dict[str, Manager] = {
@@ -121,7 +167,27 @@ MANAGERS: Dict[str, Manager] = {
 }
 
 
+# Where programs write their logs otherwise.
+ENVIRONMENT = {"LC_ALL": "C", "LANGUAGE": "C", "ZYPP_LOGFILE": "/dev/null"}
+
+
+def _zypper_repositories(tree: Tree) -> List[str]:
+    """The enabled repositories, as the directories of the caches name them."""
+    found = []
+    for name in tree.names("/etc/zypp/repos.d"):
+        text = tree.text("/etc/zypp/repos.d/" + name) if name.endswith(".repo") else None
+        for alias, settings in re.findall(r"^\[([^\]\n]+)\]([^\[]*)", text or "", re.M):
+            if not re.search(r"^\s*enabled\s*=\s*(?:0|no|false|off)\s*$", settings, re.M | re.I):
+                found.append(alias.replace("/", "_"))
+    return found
+
+
 def lists_present(tree: Tree, manager: str) -> bool:
     """Whether the repositories' lists were ever fetched: without them, 'not on offer' would be a guess."""
     ignored = {"lock", "partial", "auxfiles", "@System", "expired_repos.json", "last_makecache"}
-    return any(set(tree.names(directory)) - ignored or tree.unreadable(directory) for directory in MANAGERS[manager].lists)
+    fetched = {name for directory in MANAGERS[manager].lists for name in tree.names(directory)} - ignored
+    if any(tree.unreadable(directory) for directory in MANAGERS[manager].lists):
+        return True
+    if manager == "zypper" and set(_zypper_repositories(tree)) - fetched:
+        return False  # it would fetch the missing ones now, --no-refresh or not
+    return bool(fetched)

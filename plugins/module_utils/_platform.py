@@ -9,6 +9,7 @@ Private to this collection. Python 3.6, standard library.
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
+from ansible_collections.accelnet.mana.plugins.module_utils._modprobe import allows_unsupported
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import AZURE_ASSET_TAG
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
@@ -59,7 +60,7 @@ def _os_release(tree: Tree) -> Dict[str, str]:
     return {}
 
 
-def _architecture(tree: Tree) -> Optional[str]:
+def architecture(tree: Tree) -> Optional[str]:
     """What the programs of a tree were built for."""
     for path in _ELF_PROBES:
         header = tree.data(path, 20)
@@ -101,10 +102,11 @@ def read_platform(tree: Tree, hardware: bool, uname: Optional[Dict[str, str]], p
         "distribution_like": values.get("ID_LIKE", "").split(),
         "distribution_name": values.get("PRETTY_NAME") or None,
         "release": values.get("VERSION_ID") or None,
-        "architecture": (uname or {}).get("machine") or _architecture(tree),
+        "architecture": (uname or {}).get("machine") or architecture(tree),
         "secure_boot": _secure_boot(tree) if hardware else None,
         "lockdown": _lockdown(tree) if hardware else None,
         "sig_enforce": {"Y": True, "1": True, "N": False, "0": False}.get(sig_enforce or ""),
+        "allow_unsupported_modules": allows_unsupported(tree),
         "package_manager": package_manager(tree),
         "python": python,
     }

@@ -50,7 +50,7 @@ _PRESENCE = re.compile(
 )
 # Whole texts that are reduced to the lines or words that decisions need.
 _MODPROBE = re.compile(r"/modprobe\.d/[^/]+\.conf$")
-_MODPROBE_LINE = re.compile(r"^\s*(?:blacklist|install|alias|options|softdep)\b.*\b(?:" + _NAMES + r")\b")
+_MODPROBE_LINE = re.compile(r"^\s*(?:(?:blacklist|install|alias|options|softdep)\b.*\b(?:" + _NAMES + r")\b|allow_unsupported_modules\b)")
 _CMDLINE = re.compile(r"/(?:cmdline|grub|[^/]+\.cfg|grubenv|[^/]+\.conf)$")
 _PARAMETERS = (
     "module_blacklist modprobe.blacklist rd.driver.blacklist module.sig_enforce lockdown "

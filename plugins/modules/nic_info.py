@@ -185,7 +185,7 @@ boot:
 platform:
   description:
     - The system, with C(system), C(azure), C(distribution), C(distribution_like), C(distribution_name), C(release),
-      C(architecture), C(secure_boot), C(lockdown), C(sig_enforce), C(package_manager) and C(python).
+      C(architecture), C(secure_boot), C(lockdown), C(sig_enforce), C(allow_unsupported_modules) (SUSE), C(package_manager) and C(python).
   type: dict
   returned: when O(subset) has V(platform)
 rdma_core:

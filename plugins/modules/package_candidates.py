@@ -80,6 +80,7 @@ reason:
   returned: on failure
 """
 
+import os
 from typing import List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -94,14 +95,17 @@ def ask(module: AnsibleModule, tree: Tree, manager: str, root: str, names: List[
     ways = _packages.MANAGERS[manager]
     if not _packages.lists_present(tree, manager):
         return {}, "{0} never fetched the repositories' lists: {1}".format(manager, ways.remedy)
-    command = ways.command(root.rstrip("/") or "/", names)
+    root = os.path.realpath(root)
+    architecture = None if root == "/" else _platform.architecture(tree)
+    command = ways.command(_packages.Question(root, names, module.tmpdir, architecture))
     program = module.get_bin_path(command[0])
     if program is None:
         return {}, "{0} is not installed".format(manager)
-    code, out, err = module.run_command([program] + command[1:], environ_update={"LC_ALL": "C", "LANGUAGE": "C"})
+    code, out, err = module.run_command([program] + command[1:], environ_update=_packages.ENVIRONMENT)
     if code not in ways.exit_codes:
         return {}, "{0} failed ({1}): {2}".format(manager, code, (err or out).strip()[-500:])
-    return ways.parse(out, names), None
+    offers = ways.parse(out, names)
+    return offers, None if offers else "the answer of {0} was not understood".format(manager)
 
 
 def main() -> None:

@@ -91,13 +91,17 @@ def _is_link_local(address: str) -> bool:
     return address.lower().startswith("fe80:")
 
 
+def differs_in_memory(module: t.Mapping[str, t.Any] | None) -> bool:
+    """Whether the module in memory is another build than the installed one."""
+    # Many distributions build without srcversion: then it is missing on both sides. With vermagic the file was read.
+    known = module and module["vermagic"] and module["loaded"] and module["state"] == "module"
+    return bool(module and known and module["srcversion"] != module["loaded_srcversion"])
+
+
 def _differs(facts: Facts, nic: t.Mapping[str, t.Any]) -> bool:
     """Whether the VF's driver in memory is another build than the installed one."""
     kernel = running_kernel(facts)
-    module = (kernel or {}).get("modules", {}).get(nic["vf"]["driver"]) or {}
-    # Many distributions build without srcversion: then it is missing on both sides. With vermagic the file was read.
-    known = module.get("vermagic") and module.get("loaded") and module.get("state") == "module"
-    return bool(known and module["srcversion"] != module["loaded_srcversion"])
+    return differs_in_memory(kernel["modules"].get(nic["vf"]["driver"]) if kernel else None)
 
 
 def _vf_faults(nic: t.Mapping[str, t.Any]) -> list[str]:

@@ -172,9 +172,15 @@ class Target:
 
 
 def version_of(text: str | None) -> tuple[int, ...] | None:
-    """The numbers of a version, without epoch and packaging revision; None when there are none."""
-    found = re.match(r"^(?:\d+:)?v?(\d+(?:\.\d+)*)", text or "")
-    return tuple(int(part) for part in found.group(1).split(".")) if found else None
+    """The numbers of a version, without its epoch; None when there are none."""
+    numbers = re.findall(r"\d+", re.sub(r"^\d+:", "", text or ""))
+    return tuple(int(number) for number in numbers) or None
+
+
+def higher(*versions: str | None) -> str | None:
+    """The highest of the versions that are there."""
+    known = [version for version in versions if version_of(version)]
+    return max(known, key=lambda version: version_of(version) or (), default=None)
 
 
 def is_below(version: str | None, minimum: str | None) -> bool:

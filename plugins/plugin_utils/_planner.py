@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import ETHERNET_MODULES, RDMA_MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
-from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess
+from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess, differs_in_memory
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_facts, check_goal, check_macs, check_policy
 from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Kernel, Obstacle, Step, Target
 from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import from_row, options, route_modules
@@ -114,14 +114,16 @@ def _plan_load(target: Target, draft: Draft, kernel: Kernel, modules: list[str])
         for module in modules:
             draft.block(f"module:{module}@{release}", Obstacle("not_allowed_by_policy", "Add 'inbox' to driver_sources.", "driver_sources"))
         return
+    # mana_ib goes with the mana that it was built with: the one in memory has to be swapped first.
+    stale = [name for name in ("mana",) if "mana_ib" in modules and differs_in_memory(kernel["modules"][name])]
     draft.steps.append(
         Step(
             role="nic_driver",
             action="load",
             subject=release,
             kernel=release,
-            provides=tuple(f"loaded:{module}" for module in modules),
-            reasons=("driver_not_loaded",),
+            provides=tuple(f"loaded:{module}" for module in [*stale, *modules]),
+            reasons=("driver_not_loaded", *(["loaded_differs_from_installed"] if stale else [])),
             why=f"{', '.join(modules)} {'is' if len(modules) == 1 else 'are'} installed for {release} but not loaded.",
         )
     )

@@ -19,6 +19,7 @@ from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import (
     Obstacle,
     Step,
     Target,
+    higher,
     is_below,
     sentence,
 )
@@ -100,6 +101,8 @@ def _backport(target: Target, kernel: Kernel, row: _compat.Remedy) -> tuple[list
             obstacles.append(Obstacle("builtin_not_replaceable", REASONS["builtin_not_replaceable"].remedy))
     if backport.status == "untested" and not target.policy["allow_untested_backport"]:
         obstacles.append(Obstacle("backport_untested", REASONS["backport_untested"].remedy, "allow_untested_backport"))
+    if target.facts["platform"].get("allow_unsupported_modules") is False:
+        obstacles.append(Obstacle("suse_unsupported_module", REASONS["suse_unsupported_module"].remedy))
     if kernel["headers"]:
         return obstacles, [], ()
     headers = _compat.remedies("headers", target.host(kernel))
@@ -133,12 +136,13 @@ def options(
     kernel: Kernel | None,
     minimum: str | None = None,
     ways: t.Collection[str] | None = None,
+    beside: t.Collection[str] = (),
 ) -> list[Option]:
-    """Every way to a capability, best first, with what stands in its way."""
+    """Every way to a capability, best first, with what stands in its way. ``beside``: all modules that are missing."""
     host = target.host(kernel)
     found = []
     for row in _compat.remedies(capability, host):
-        if ways is not None and row.way not in ways:
+        if (ways is not None and row.way not in ways) or _is_installed(kernel, row):
             continue
         obstacles = [Obstacle(block.reason, block.remedy) for block in _compat.blocks(capability, host, row.way)]
         obstacles += _allowed(target, kernel, row)
@@ -147,41 +151,44 @@ def options(
             hard, unasked, needs = _backport(target, kernel, row)
             obstacles += hard
         else:
-            absent, unasked = _packages(target, row.packages, minimum or row.minimum)
+            absent, unasked = _packages(target, row.packages, higher(minimum, row.minimum))
             obstacles += absent
         found.append(Option(row, tuple(obstacles), tuple(unasked), needs))
     preferred = list(target.policy["driver_sources"]) if kernel is not None else ["package", "rule", "source"]
 
-    def rank(option: Option) -> int:
-        return preferred.index(option.row.way) if option.row.way in preferred else len(preferred)
+    def rank(option: Option) -> tuple[int, int]:
+        way = preferred.index(option.row.way) if option.row.way in preferred else len(preferred)
+        # Of several kernels the one that brings most of what is missing.
+        return way, -len(set(option.row.kernel_provides) & set(beside))
 
     return sorted(found, key=rank)
 
 
 def report_dead_end(target: Target, draft: Draft, subject: str, capability: str, kernel: Kernel | None, tried: list[Option]) -> None:
-    """Block a subject: with what the policy could allow if that would help, else with what is in the way."""
-    support = _compat.supported(target.host(kernel))
-    allowable = [option for option in tried if option.allowable]
-    if allowable:
-        draft.block(subject, *allowable[0].obstacles)
-        for option in allowable[1:]:
-            draft.block(subject, *option.obstacles)
-    elif support.status == "unsupported":
-        draft.block(subject, Obstacle(support.reason or "unsupported_os", support.remedy or REASONS["unsupported_os"].remedy))
+    """Block a subject: with what the policy could allow, and with what is in the way of the ways that it allows."""
+    host = target.host(kernel)
+    support = _compat.supported(host)
+    obstacles = [obstacle for option in tried if option.allowable for obstacle in option.obstacles]
+    if not obstacles and support.status == "unsupported":
+        obstacles = [Obstacle(support.reason or "unsupported_os", support.remedy or REASONS["unsupported_os"].remedy)]
+    elif not obstacles:
+        ways = ("package", "kernel", "backport", "source")
+        obstacles = [Obstacle(block.reason, block.remedy) for way in ways for block in _compat.blocks(capability, host, way)]
+    for option in tried:
+        if all(obstacle.option is None for obstacle in option.obstacles):
+            obstacles += option.obstacles
+    if obstacles:
+        draft.block(subject, *obstacles)
     else:
-        host = target.host(kernel)
-        hard = [obstacle for option in tried for obstacle in option.obstacles if not obstacle.option]
-        hard += [
-            Obstacle(block.reason, block.remedy)
-            for way in ("package", "kernel", "backport", "source")
-            for block in _compat.blocks(capability, host, way)
-        ]
-        if hard:
-            draft.block(subject, *hard)
-        elif host.distribution is None:
-            draft.block_for("facts_unknown", subject)
-        else:
-            draft.block_for("no_known_remedy", subject)
+        draft.block_for("facts_unknown" if host.distribution is None else "no_known_remedy", subject)
+
+
+def _is_installed(kernel: Kernel | None, row: _compat.Remedy) -> bool:
+    """Whether a package of modules is there already, and so brings nothing: the kernel has others that come with it."""
+    if kernel is None:
+        return False
+    modules = [kernel["modules"][name] for name in row.shown_by]
+    return any(module["state"] == "module" and module["origin"] == "inbox" for module in modules)
 
 
 def route_modules(
@@ -195,7 +202,7 @@ def route_modules(
     release = kernel["release"]
     chosen: dict[str, Option] = {}
     for module in missing:
-        tried = options(target, f"module:{module}", kernel, ways=ways)
+        tried = options(target, f"module:{module}", kernel, ways=ways, beside=missing)
         usable = [option for option in tried if not option.obstacles]
         if usable:
             chosen[module] = usable[0]

@@ -12,15 +12,13 @@ import dataclasses
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
-from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Obstacle, Step, Target, is_below, sentence
+from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Obstacle, Step, Target, higher, is_below, sentence
 from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, from_row, options, report_dead_end
 
 
 def _minimum(target: Target, name: str) -> str | None:
     """The minimum version of rdma_core or dpdk: what MANA needs, or what the policy asks for."""
-    default = _compat.limit(f"minimum_{name}") if "mana" in target.kinds else None
-    wanted = target.policy["minimum_versions"].get(name)
-    return default if is_below(wanted, default) else (wanted or default)
+    return higher(_compat.limit(f"minimum_{name}") if "mana" in target.kinds else None, target.policy["minimum_versions"].get(name))
 
 
 def _step(
@@ -73,6 +71,15 @@ def needed_pmds(target: Target) -> list[str]:
     return (["net_netvsc"] if target.uses_netvsc else []) + [f"net_{kind}" for kind in target.kinds]
 
 
+def _without_installed(target: Target, capability: str, tried: list[Option]) -> list[Option]:
+    """Leaves out a package that is installed and does not have the driver; where drivers are packages, none is that one."""
+    dpdk = target.facts["dpdk"]
+    missing = capability.startswith("pmd:") and capability[4:] not in dpdk["pmds"]
+    if not missing or dpdk["testpmd"] != "/usr/bin/dpdk-testpmd":
+        return tried
+    return [option for option in tried if option.row.way != "package" or len(option.row.packages) > 1]
+
+
 def plan_dpdk(target: Target, draft: Draft) -> None:
     """DPDK with the drivers for the NIC kinds, and testpmd to prove it."""
     dpdk = target.facts["dpdk"]
@@ -81,13 +88,15 @@ def plan_dpdk(target: Target, draft: Draft) -> None:
     missing = [f"pmd:{name}" for name in needed if name not in dpdk["pmds"]] + ([] if dpdk["testpmd"] else ["testpmd"])
     too_old = is_below(dpdk["version"], minimum)
     if not missing and not too_old:
-        if is_below(dpdk["version"], _compat.limit("dpdk_reliable_netvsc")) and "net_netvsc" in needed:
+        synthetic = [nic for nic in target.facts["nics"] or [] if nic["synthetic"]]
+        several = not target.has_hardware or len(synthetic) > 1
+        if several and is_below(dpdk["version"], _compat.limit("dpdk_reliable_netvsc")) and "net_netvsc" in needed:
             reason = REASONS["dpdk_vf_readd_unreliable"]
             draft.advice.append({"reason": reason.code, "subject": f"dpdk {dpdk['version']}", "remedy": reason.remedy})
         return
     # One build or one set of packages has to bring all of it, so that an application finds one DPDK.
     wanted = [f"pmd:{name}" for name in needed] + ["testpmd"]
-    by_capability = {capability: options(target, capability, None, minimum=minimum) for capability in wanted}
+    by_capability = {capability: _without_installed(target, capability, options(target, capability, None, minimum=minimum)) for capability in wanted}
     for way in ("package", "source"):
         chosen = [next((o for o in tried if o.row.way == way and not o.obstacles), None) for tried in by_capability.values()]
         usable = [option for option in chosen if option is not None]

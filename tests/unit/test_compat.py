@@ -137,10 +137,9 @@ def test_schema_covers_every_file() -> None:
 
 
 def test_ids_are_unique() -> None:
-    rows = [*REMEDIES, *BLOCKS, *DATA["distributions"]["supported"]]
+    rows = [*REMEDIES, *BLOCKS, *DATA["distributions"]["supported"], *DATA["distributions"]["unsupported"]]
     counted = collections.Counter(row["id"] for row in rows)
-    counted.update(row["id"] for row in DATA["distributions"]["unsupported"])
-    assert [name for name, count in counted.items() if count > 1 and name not in ("ubuntu", "el", "oracle")] == []
+    assert [name for name, count in counted.items() if count > 1] == []
 
 
 def test_sources_exist_and_are_used() -> None:
@@ -195,6 +194,9 @@ def test_every_supported_host_gets_an_answer(capability: str) -> None:
     if capability.startswith("module:"):
         # These kernels are what a remedy would install: a probe that misses a module of theirs met a damaged host.
         silent = [host for host in silent if not re.search(r"6\.12\.\d+\+deb12", host.kernel or "")]
+    if capability in ("module:mana_ib", "module:uio_hv_generic"):
+        # Nobody knows, and to boot another kernel for a guess is no remedy: the planner says no_known_remedy.
+        silent = [host for host in silent if not (host.distribution == "sles" and host.release in ("15.4", "15.5"))]
     if capability == "headers":
         # No module is built for the kernel of hosts of virtual machines.
         silent = [host for host in silent if "mshv" not in (host.kernel or "")]
@@ -236,8 +238,6 @@ def test_no_remedy_of_a_way_that_is_always_shut() -> None:
 
 
 # Matching
-
-ANY_RELEASE = _compat._Releases
 
 
 @pytest.mark.parametrize(

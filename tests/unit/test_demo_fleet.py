@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, VERDICTS, AccelnetError
 from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import assess
+from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
 from ansible_collections.accelnet.mana.tests.fixtures.builder.fleet import CASES, FLEET, Entry
 from ansible_collections.accelnet.mana.tests.fixtures.builder.fleet.write import BROKEN, EXAMPLES, ROOT, SNAPSHOTS, wanted_files
 from ansible_collections.accelnet.mana.tests.fixtures.lookup import lookup
@@ -110,3 +111,37 @@ def test_each_snapshot_says_where_it_comes_from(name: str) -> None:
     assert snapshot["provenance"] in ("recorded", "from_packages", "synthesised")
     assert snapshot["description"]
     assert snapshot["sources"]
+
+
+# Reasons that only a plan gives, with the goal and policy that show them.
+EVERYTHING = {
+    "driver_sources": ["inbox", "package", "kernel", "backport"],
+    "allow_reboot": True,
+    "allow_source_builds": True,
+    "allow_untested_backport": True,
+}
+PLANNED = {
+    "backport_untested",
+    "hugepages_missing",
+    "libmana_missing",
+    "mana_ib_missing",
+    "not_allowed_by_policy",
+    "pmd_missing",
+    "rdma_core_missing",
+    "rdma_driver_missing",
+    "secure_boot_refuses_unsigned",
+    "uio_missing",
+    "unsupported_os",
+    "version_below_minimum",
+}
+
+
+def test_the_fleet_shows_what_plans_say() -> None:
+    shown: set[str] = set()
+    for name in FLEET:
+        facts = _facts.collect(root=_path(name))
+        for policy in ({}, EVERYTHING, {"driver_sources": ["inbox", "backport"]}):
+            result = plan(facts, "dpdk", [], policy)
+            shown |= {reason for step in result["steps"] for reason in step["reasons"]}
+            shown |= {obstacle["reason"] for obstacle in result["blocked"]}
+    assert shown >= PLANNED

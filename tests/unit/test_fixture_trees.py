@@ -65,3 +65,16 @@ def test_a_directory_gives_the_same_facts(path: Path, tmp_path: Path) -> None:
         # Why a file cannot be read differs: here it is closed, there it is a FIFO.
         either["read_warnings"] = [warning.rpartition(": ")[0] for warning in either["read_warnings"] if "modinfo" not in warning]
     assert facts == expected
+
+
+RECORDED = sorted(SNAPSHOTS.glob("recorded-*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_recorded_snapshots_can_be_read(path: Path) -> None:
+    """Written by playbooks/snapshot.yml on a real host; nobody generates them again."""
+    snapshot = json.loads(path.read_text())
+    assert snapshot["provenance"] == "recorded"
+    facts = _facts.collect(root=str(path))
+    assert facts["nics"] is not None
+    assert facts["platform"]["distribution"]

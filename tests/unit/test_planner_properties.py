@@ -111,7 +111,9 @@ def test_nothing_is_planned_for_what_is_there(case: tuple[str, str, dict[str, t.
             assert not facts["rdma_core"]["libmana"] or not facts["rdma_core"]["version"]
         if step["action"] == "load":
             for provided in step["provides"]:
-                assert states[step["kernel"], provided.split(":")[1]]["loaded"] is False
+                module = states[step["kernel"], provided.split(":")[1]]
+                # What is loaded is loaded again only when another build of it is installed.
+                assert module["loaded"] is False or module["srcversion"] != module["loaded_srcversion"]
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

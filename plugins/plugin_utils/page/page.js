@@ -168,16 +168,17 @@
     const blocked = count("goal", "blocked") + count("goal", "not met");
     const unknown = hosts.filter((row) => row.goal === "not known");
     const states = STATES.map((state) => [unknown.filter((row) => row.status === state).length, state]).filter(([number, state]) => number && state !== "ok").map(([number, state]) => `${number.toLocaleString("en")} ${state}`);
+    const some = (number) => (all === 1 ? "It" : many(number, "host"));
     const sentences = [
-      planned && `${many(planned, "host")} would get there by the steps planned here.`,
-      blocked && `${many(blocked, "host")} ${blocked === 1 ? "needs" : "need"} a decision or work of yours first.`,
-      unknown.length && `${many(unknown.length, "host")} could not be judged${states.length ? ` (${list(states)})` : ""}.`,
+      planned && `${some(planned)} would get there by the steps planned here.`,
+      blocked && `${some(blocked)} ${blocked === 1 ? "needs" : "need"} a decision or work of yours first.`,
+      unknown.length && all > 1 && `${some(unknown.length)} could not be judged${states.length ? ` (${list(states)})` : ""}.`,
     ];
     byId("lead").append(...sentences.filter(Boolean).map((sentence) => `${sentence} `));
 
     const facts = [["Run", code(id || "?")], ["Started", moment(time)]];
     if (typeof finished === "string") facts.push(["Finished", moment(finished)]);
-    facts.push(["Hosts", all.toLocaleString("en")], ["NICs", hosts.reduce((sum, row) => sum + row.nics.length, 0).toLocaleString("en")]);
+    facts.push(["Hosts", all.toLocaleString("en")], ["NICs", hosts.reduce((sum, row) => sum + row.nics.filter((nic) => nic.interface || nic.mac).length, 0).toLocaleString("en")]);
     byId("about").append(...facts.map(([term, fact]) => el("div", null, el("dt", null, term), el("dd", null, fact))));
     if (!finished) byId("notices").append(el("p", { class: "notice" }, icon("warning"), "This run was not finished: hosts that it did not come to are listed as not run."));
   }
@@ -186,9 +187,9 @@
 
   // Not rounded up to all or down to nothing.
   function share(part, whole) {
-    if (!whole || !part) return "0 %";
-    if (part === whole) return "100 %";
-    return part / whole < 0.01 ? "< 1 %" : `${Math.min(99, Math.round((100 * part) / whole))} %`;
+    if (!whole || !part) return "0%";
+    if (part === whole) return "100%";
+    return part / whole < 0.01 ? "< 1%" : `${Math.min(99, Math.round((100 * part) / whole))}%`;
   }
   const pattern = (id) =>
     svg("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
@@ -306,7 +307,7 @@
     for (const row of hosts) for (const nic of row.nics) verdicts.set(nic.verdict, (verdicts.get(nic.verdict) || 0) + 1);
     const nics = VERDICTS.filter((verdict) => verdicts.has(verdict)).map((verdict) => `${verdicts.get(verdict).toLocaleString("en")} ${verdict}`);
     const main = drawMain("verdict", "Hosts by their worst verdict", drawStack("verdict"));
-    if (nics.length) main.append(el("p", { class: "muted" }, `Single NICs: ${nics.join(", ")}.`));
+    if (nics.length) main.append(el("p", { class: "muted" }, `NICs and functions one by one: ${nics.join(", ")}.`));
     byId("main-charts").append(main, drawMain("goal", "Hosts by goal", drawRing("goal")));
     byId("more-charts").append(drawBars("reason", "Reasons"), drawBars("kind", "NIC kinds"), drawBars("system", "Distributions"), drawBars("status", "Host state"));
   }
@@ -335,7 +336,7 @@
     verdict: { title: "Verdict", key: (row) => VERDICTS.indexOf(row.verdict), cell: (row) => label(row.verdict) },
     goal: { title: "Goal", key: (row) => GOALS.indexOf(row.goal), cell: (row) => label(row.goal) },
     reasons: { title: "Reasons", key: (row) => row.reasons.join(" "), cell: (row) => brief(row.reasons, 2) },
-    system: { title: "Distribution", key: (row) => row.system, cell: (row) => row.system && bdi(row.system) },
+    system: { title: "Distribution", key: (row) => row.system, cell: (row) => row.system && el("bdi", null, row.system) },
     kernel: { title: "Kernel", key: (row) => row.kernel || "", cell: (row) => row.kernel && bdi(row.kernel, "kernel") },
     kinds: { title: "NICs", key: (row) => row.kinds.join(" "), cell: (row) => row.kinds.join(", ") },
     status: { title: "State", key: (row) => STATES.indexOf(row.status), cell: (row) => (row.status === "ok" ? el("span", { class: "muted" }, "ok") : label(row.status)) },
@@ -415,7 +416,8 @@
     for (const [name, column] of Object.entries(COLUMNS)) {
       const button = el("button", { type: "button" }, column.title, svg("svg", { class: "arrow", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M8 3v10M4 9l4 4 4-4" })));
       button.addEventListener("click", () => sortBy(name, view.sort === name && !view.down));
-      byId("head").append(el("th", { scope: "col", role: "columnheader", "data-column": name, class: `cell-${name}` }, button));
+      // Buttons are not painted where a header is repeated on paper; the span is.
+      byId("head").append(el("th", { scope: "col", role: "columnheader", "data-column": name, class: `cell-${name}` }, button, el("span", { "aria-hidden": "true" }, column.title)));
       byId("sort").append(el("option", { value: name }, `${column.title}, up`), el("option", { value: `${name}-` }, `${column.title}, down`));
     }
   }
@@ -446,8 +448,10 @@
 
   const meaning = (item) => report.reasons[item] && el("p", null, report.reasons[item].meaning);
 
-  function drawBlocked(item) {
-    return el("li", null, el("p", { class: "subject" }, code(item.reason || "?"), el("bdi", { class: "where" }, item.subject || "")), meaning(item.reason),
+  // What a reason means is told once in a list.
+  const repeats = (item, place, items) => items.findIndex((other) => other.reason === item.reason) < place;
+  function drawBlocked(item, place, items) {
+    return el("li", null, el("p", { class: "subject" }, code(item.reason || "?"), el("bdi", { class: "where" }, item.subject || "")), !repeats(item, place, items) && meaning(item.reason),
       item.remedy && el("p", null, el("b", null, "What you can do: "), item.remedy), item.option && el("p", null, el("b", null, "Option that allows it: "), code(item.option)));
   }
 
@@ -463,7 +467,7 @@
     const facts = [["Distribution", row.system], ["Kernel", row.kernel], ["Architecture", row.architecture]];
     const blocks = [
       row.error && block({ failed: "Failed", unreachable: "Unreachable", "not run": "Not run" }[row.status] || "Error", "block-error", row.error.reason && el("p", { class: "subject" }, code(row.error.reason)), meaning(row.error.reason), row.error.message && message(row.error.message)),
-      row.nics.length > 0 && block(many(row.nics.length, "NIC"), "block-nics", el("ul", { class: "nics" }, row.nics.map(drawNic))),
+      row.nics.length > 0 && block("NICs", "block-nics", el("ul", { class: "nics" }, row.nics.map(drawNic))),
       row.blocked.length > 0 && block("Blocked", "block-blocked", el("ul", { class: "blocked" }, row.blocked.map(drawBlocked))),
       row.steps.length > 0 && block(row.blocked.length ? "Steps that are possible anyway" : "Planned steps", "block-steps", el("ol", null, row.steps.map(drawStep))),
       reasons.length > 0 && block("Reasons", "block-reasons", el("dl", { class: "reasons" }, reasons.map(drawReason))),
@@ -617,6 +621,9 @@
 
   summarise();
   drawCharts();
+  // There is nothing to count, filter or search in one host: its details are the page.
+  document.querySelector(".charts").hidden = document.querySelector(".tools").hidden = hosts.length < 2;
+  if (hosts.length === 1) view.open.add(0);
   drawHead();
   showTheme();
   update();

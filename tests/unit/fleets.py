@@ -11,14 +11,14 @@ import typing as t
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, VERDICTS
 
 HOSTILE_NAMES = (
-    '</script><img src=x onerror="document.title=\'owned\'">',
+    "</script><img src=x onerror=\"document.title='owned'\">",
     "<svg onload=alert(1)>",
     "web\u202egnp.exe",
     "db\u2066\u200b\u2028twin",
     "n" * 300,
     "\U0001f469\u200d\U0001f680 caf\u00e9 \u6771\u4eac",
     "\u05e9\u05e8\u05ea-\u05d0",
-    "it's \"quoted\" & `ticked` \\ {{ x }} @data@ @script@",
+    'it\'s "quoted" & `ticked` \\ {{ x }} @data@ @script@',
     "<!--<script>",
     "]]>&lt;/script&gt;",
     "__proto__",
@@ -65,22 +65,55 @@ def _block(reason: str, subject: str, option: str | None = None) -> dict[str, t.
 
 def _host(number: int, name: str) -> dict[str, t.Any]:
     distribution, release, kernel, architecture = SYSTEMS[number % len(SYSTEMS)]
-    row: dict[str, t.Any] = {"host": name, "status": "ok", "verdict": "accelerated", "met": True, "distribution": distribution, "release": release}
-    row.update(kernel=kernel, architecture=architecture, kinds=["mana"], reasons=[], steps=[], blocked=[], unknown=[], warnings=[], advice=[], error=None)
+    row: dict[str, t.Any] = {
+        "host": name,
+        "status": "ok",
+        "verdict": "accelerated",
+        "met": True,
+        "distribution": distribution,
+        "release": release,
+    }
+    row.update(
+        kernel=kernel,
+        architecture=architecture,
+        kinds=["mana"],
+        reasons=[],
+        steps=[],
+        blocked=[],
+        unknown=[],
+        warnings=[],
+        advice=[],
+        error=None,
+    )
     row["nics"] = [_nic(number, 0, "mana", "accelerated", [])]
     kind = number % 20
     if kind == 1:
-        row["nics"] = [_nic(number, 0, "synthetic", "synthetic", ["vf_function_unbound"]), _nic(number, 1, "mana", "orphaned", ["driver_missing"])]
+        row["nics"] = [
+            _nic(number, 0, "synthetic", "synthetic", ["vf_function_unbound"]),
+            _nic(number, 1, "mana", "orphaned", ["driver_missing"]),
+        ]
         row.update(verdict="orphaned", met=False)
         row["steps"] = [
-            _step("nic_driver", "package", kernel, "driver_missing", f"Kernel {kernel} lacks mana. The package carries it.", packages=["linux-modules-extra-azure"]),
+            _step(
+                "nic_driver",
+                "package",
+                kernel,
+                "driver_missing",
+                f"Kernel {kernel} lacks mana. The package carries it.",
+                packages=["linux-modules-extra-azure"],
+            ),
             _step("nic_driver", "load", kernel, "driver_not_loaded", f"mana is installed for {kernel} but not loaded."),
         ]
         row["unknown"] = ["linux-modules-extra-azure", "linux-image-azure"]
     elif kind == 3:
-        row["nics"] = [_nic(number, 0, "mlx5", "degraded", ["vf_has_address", "vf_not_enslaved"]), _nic(number, 1, "mlx5", "accelerated", [])]
+        row["nics"] = [
+            _nic(number, 0, "mlx5", "degraded", ["vf_has_address", "vf_not_enslaved"]),
+            _nic(number, 1, "mlx5", "accelerated", []),
+        ]
         row.update(verdict="degraded", met=False, kinds=["mlx5"])
-        row["steps"] = [_step("vf_unmanaged", "configure", None, "vf_has_address", "The virtual function of eth0 is not left to hv_netvsc alone.")]
+        row["steps"] = [
+            _step("vf_unmanaged", "configure", None, "vf_has_address", "The virtual function of eth0 is not left to hv_netvsc alone.")
+        ]
     elif kind == 5:
         row["nics"] = [_nic(number, 0, "synthetic", "synthetic", ["vf_not_offered"])]
         row.update(verdict="synthetic", met=False, kinds=["synthetic"], blocked=[_block("vf_not_offered", "eth0")])
@@ -90,21 +123,38 @@ def _host(number: int, name: str) -> dict[str, t.Any]:
     elif kind == 9:
         row.update(met=False, blocked=[_block("secure_boot_refuses_unsigned", f"module:mana_ib@{kernel}", "module_signing")])
         row["blocked"].append(_block("not_allowed_by_policy", f"module:mana_ib@{kernel}", "allow_reboot"))
-        row["steps"] = [_step("nic_driver", "kernel", kernel, "mana_ib_missing", f"Kernel {kernel} lacks mana_ib. The backports kernel has it.", packages=["linux-image-cloud-amd64"], reboot=True)]
+        row["steps"] = [
+            _step(
+                "nic_driver",
+                "kernel",
+                kernel,
+                "mana_ib_missing",
+                f"Kernel {kernel} lacks mana_ib. The backports kernel has it.",
+                packages=["linux-image-cloud-amd64"],
+                reboot=True,
+            )
+        ]
     elif kind == 11:
-        row.update(status="unreachable", verdict=None, met=None, distribution=None, release=None, kernel=None, architecture=None, kinds=[], nics=[])
+        row.update(
+            status="unreachable", verdict=None, met=None, distribution=None, release=None, kernel=None, architecture=None, kinds=[], nics=[]
+        )
         row["error"] = {"reason": "unreachable", "message": "Failed to connect to the host via ssh: Connection timed out"}
     elif kind == 13:
         row.update(status="failed", verdict=None, met=None, kinds=[], nics=[])
         row["error"] = {"reason": "nic_info_failed", "message": "/usr/bin/python3: not found\nexit status 127"}
     elif kind == 15:
-        row.update(status="not_run", verdict=None, met=None, distribution=None, release=None, kernel=None, architecture=None, kinds=[], nics=[])
+        row.update(
+            status="not_run", verdict=None, met=None, distribution=None, release=None, kernel=None, architecture=None, kinds=[], nics=[]
+        )
     elif kind == 17:
         row["nics"] = [_nic(number, 0, "other", "unsupported", ["unsupported_nic"])]
         row.update(verdict="unsupported", met=False, kinds=["other"], blocked=[_block("unsupported_nic", "ens3")])
         row["warnings"] = ["/sys/kernel/security/lockdown: Permission denied", "modinfo is not installed: no versions of modules"]
     elif kind == 19:
-        row["nics"] = [_nic(number, index, "mana", "degraded" if index == 2 else "accelerated", ["vf_down"] if index == 2 else []) for index in range(8)]
+        row["nics"] = [
+            _nic(number, index, "mana", "degraded" if index == 2 else "accelerated", ["vf_down"] if index == 2 else [])
+            for index in range(8)
+        ]
         row.update(verdict="degraded", met=False, blocked=[_block("vf_down", "eth2")])
     elif kind in (2, 12):
         row["nics"][0]["reasons"] = ["loaded_differs_from_installed"]

@@ -1,0 +1,100 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Only the documentation: the code is the action plugin of the same name.
+
+DOCUMENTATION = r"""
+module: audit_host
+short_description: Look at a host, plan and keep the result
+version_added: 0.1.0
+author:
+  - The accelnet.mana authors (@accelnet)
+description:
+  - M(accelnet.mana.nic_info), P(accelnet.mana.plan#filter) and M(accelnet.mana.report_host) in one task; also
+    M(accelnet.mana.package_candidates), for hosts whose plan asks for it.
+  - The result is in the host's file of the run as soon as the host was looked at, so that a run which is interrupted can
+    be reported as far as it came. That of a host which cannot be reached or on which the module fails is kept too.
+options:
+  run_dir:
+    description: Directory of the run, as M(accelnet.mana.report_begin) returned it.
+    type: str
+    required: true
+  root:
+    description: What to look at, see M(accelnet.mana.nic_info).
+    type: str
+    default: /
+  goal:
+    description: What the host is to be capable of. The default is the goal of the run.
+    type: str
+    choices: [ethernet, rdma, dpdk]
+  nics:
+    description: MAC addresses of the NICs that DPDK is to have, for the goal V(dpdk).
+    type: list
+    elements: str
+    default: []
+  policy:
+    description: What the plan may use, see P(accelnet.mana.plan#filter).
+    type: dict
+    default: {}
+  samples:
+    description: What a measured window saw, see P(accelnet.mana.assess#filter).
+    type: list
+    elements: dict
+    default: []
+extends_documentation_fragment:
+  - accelnet.mana.attributes.info
+seealso:
+  - module: accelnet.mana.report_begin
+  - module: accelnet.mana.report_fleet
+  - module: accelnet.mana.report_host
+  - module: accelnet.mana.nic_info
+  - plugin: accelnet.mana.plan
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Look at the hosts and keep the results
+  accelnet.mana.audit_host:
+    run_dir: "{{ run.run_dir }}"
+    goal: rdma
+  ignore_unreachable: true
+"""
+
+RETURN = r"""
+status:
+  description: V(ok), V(failed), V(unreachable) or V(not_run).
+  type: str
+  returned: when the run could be read
+  sample: ok
+verdicts:
+  description: One verdict per NIC, see P(accelnet.mana.assess#filter). Empty without facts.
+  type: list
+  elements: dict
+  returned: when the run could be read
+met:
+  description: Whether the host is what the goal asks for. V(null) where that is not known.
+  type: bool
+  returned: when the run could be read
+unknown_packages:
+  description: What M(accelnet.mana.package_candidates) has to be asked for before the plan is certain.
+  type: list
+  elements: str
+  returned: when the run could be read
+  sample: [rdma-core]
+error:
+  description: C(reason) and C(message) of a host without facts or plan, else V(null).
+  type: dict
+  returned: when the run could be read
+  sample: {reason: host_unreachable, message: "Failed to connect to the host via ssh"}
+path:
+  description: The host's file on the controller.
+  type: str
+  returned: when the run could be read
+  sample: /home/me/accelnet-reports/20261123T040506Z/hosts/web1-2aafb8e1e9bb1d8b.json
+reason:
+  description: The reason code of a failure, V(bad_run_dir) or that of M(accelnet.mana.nic_info).
+  type: str
+  returned: on failure
+"""
