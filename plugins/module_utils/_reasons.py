@@ -155,11 +155,6 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "Reserve them (role dpdk_port).",
     ),
     (
-        "hugepages_exceed_memory",
-        "The huge pages asked for would take more of a node's memory than is safe.",
-        "Ask for fewer; an over-reserve can make a VM unbootable.",
-    ),
-    (
         "dpdk_vf_readd_unreliable",
         "This DPDK may lose the virtual function after host servicing on VMs with several NICs.",
         "Use DPDK 26.07 or newer for netvsc mode.",
@@ -235,32 +230,6 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "The host did not show what is needed to decide: the warnings name what could not be read.",
         "Mend what the warnings name, or run with more privileges, and look again.",
     ),
-    # Reboots and kernel updates
-    (
-        "boot_once_unsupported",
-        "The boot loader cannot boot an entry just once, so a failing kernel could strand the host.",
-        "Put the boot environment where GRUB can write it, or install the kernel by hand.",
-    ),
-    (
-        "guard_fell_back",
-        "The new kernel was not confirmed in time and the guard booted the old one again.",
-        "Read the console log of the trial boot.",
-    ),
-    (
-        "boot_space_low",
-        "There is too little space for another kernel in /boot, the ESP or /lib/modules.",
-        "Remove kernels that are not needed.",
-    ),
-    (
-        "kernel_update_uncovered",
-        "A newer kernel is installed for which there is no driver yet.",
-        "Build the driver for it before rebooting.",
-    ),
-    (
-        "driver_lost_after_kernel_update",
-        "The host runs a kernel without the driver that it had before.",
-        "Run site.yml again, or boot the previous kernel.",
-    ),
     # Reading
     (
         "rtnl_stuck",
@@ -277,7 +246,11 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
     ("bad_mac", "A MAC address is malformed, or no NIC of the host has it.", "Give MAC addresses that nic_info shows."),
     ("bad_package_name", "A name cannot be that of a package.", "Pass names as the package manager has them."),
     ("bad_result_file", "A result file of the run cannot be read.", "Run the audit of that host again."),
-    ("nic_info_failed", "The host could be reached, but nic_info failed on it.", "Read the message of the module."),
+    (
+        "nic_info_failed",
+        "nic_info failed on the host, or could not be started there.",
+        "Read the message; it may be about Python, privileges or a variable of the host.",
+    ),
     (
         "host_unreachable",
         "The controller could not log in to the host.",

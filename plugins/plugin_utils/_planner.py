@@ -74,13 +74,11 @@ def _needed(target: Target) -> dict[str, str]:
 
 def _must_be_loaded(target: Target, module: str) -> bool:
     """Whether the running kernel has to have a module in memory now, not only on disk."""
-    if module == "uio_hv_generic":
-        return False  # dpdk_port loads it when it binds a NIC
+    if module in ("uio_hv_generic", "ib_uverbs"):
+        return False  # dpdk_port loads the former when it binds a NIC, every verbs driver the latter
     if module in _VMBUS_CLASS:
         devices = target.facts["vmbus_devices"] or []
         return any(device["class"] == _VMBUS_CLASS[module] and device["driver"] is None for device in devices)
-    if module == "ib_uverbs":
-        return True
     return any(module in target.modules_of(kind) for kind in target.observed_kinds)
 
 
@@ -152,7 +150,7 @@ def _plan_kernel(target: Target, draft: Draft, kernel: Kernel) -> None:
             idle.append(module)
     if missing:
         route_modules(target, draft, kernel, missing)
-    if idle:
+    if idle and not any(step.action == "kernel" and step.kernel == release for step in draft.steps):
         _plan_load(target, draft, kernel, idle)
 
 

@@ -96,7 +96,9 @@ def plan_dpdk(target: Target, draft: Draft) -> None:
         return
     # One build or one set of packages has to bring all of it, so that an application finds one DPDK.
     wanted = [f"pmd:{name}" for name in needed] + ["testpmd"]
-    by_capability = {capability: _without_installed(target, capability, options(target, capability, None, minimum=minimum)) for capability in wanted}
+    by_capability = {
+        capability: _without_installed(target, capability, options(target, capability, None, minimum=minimum)) for capability in wanted
+    }
     for way in ("package", "source"):
         chosen = [next((o for o in tried if o.row.way == way and not o.obstacles), None) for tried in by_capability.values()]
         usable = [option for option in chosen if option is not None]

@@ -8,15 +8,15 @@
   const byId = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const PAGE_SIZE = 50;
-  const PRINT_ROWS = 500;
-  const PRINT_DETAILS = 100;
+  const PRINT_ROWS = 300;
+  const PRINT_DETAILS = 60;
   const names = new Intl.Collator("en", { numeric: true });
 
   /* ---------- making elements ---------- */
 
   // Control and direction characters could make one host look like another; a joiner inside an emoji may stay.
-  const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-  const shown = (text) => String(text).replace(INVISIBLE, (c) => `\u2039U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`);
+  const INVISIBLE = /(?!\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u2800\u3164\uffa0]/gu;
+  const shown = (text) => String(text).replace(INVISIBLE, (c) => `\u2039U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`);
 
   function fill(node, attributes, children) {
     for (const [name, content] of Object.entries(attributes || {})) {
