@@ -72,7 +72,7 @@ class Controller:
     def run(self, playbook, hosts, *arguments):
         """(exit code, output)"""
         process = self.start(playbook, hosts, *arguments)
-        output, _ = process.communicate(timeout=85)
+        output = process.communicate(timeout=85)[0]
         assert "Traceback" not in output, output
         return process.returncode, output
 
@@ -218,7 +218,7 @@ def test_after_an_interrupt_the_run_can_be_reported_as_far_as_it_came(controller
             assert time.monotonic() < deadline and process.poll() is None, "the quick hosts' files are there at once"
             time.sleep(0.1)
         os.kill(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output = process.communicate(timeout=20)[0]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -61,7 +61,12 @@ def test_malformed_samples(samples: t.Any) -> None:
 def test_link_local_addresses_of_a_vf_are_harmless_others_are_not() -> None:
     facts = facts_of("deb12-web")
     vf = facts["nics"][0]["vf"]
-    for addresses, verdict in ((["fe80::1/64"], "accelerated"), (["10.0.0.9/24"], "degraded"), (["2001:db8::9/64"], "degraded"), (None, "accelerated")):
+    for addresses, verdict in (
+        (["fe80::1/64"], "accelerated"),
+        (["10.0.0.9/24"], "degraded"),
+        (["2001:db8::9/64"], "degraded"),
+        (None, "accelerated"),
+    ):
         vf["addresses"] = addresses
         assert assess(facts)[0]["verdict"] == verdict
 

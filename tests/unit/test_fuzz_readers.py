@@ -143,7 +143,7 @@ def test_garbled_trees(name: str) -> None:
     snapshot = base(name)
     answers = RecordedAnswers(snapshot["answers"])
 
-    @run(60)
+    @run(200)
     @given(damage, st.sampled_from([None, True, False]))
     def attack(damages: list[Any], hardware: bool | None) -> None:
         check(collect_from(Tree(SnapshotBackend(damaged(snapshot["files"], damages))), answers, False, hardware=hardware))

@@ -57,7 +57,7 @@ def test_facts_are_planned_with_and_kept_without_what_ansible_added(options, fac
 
 
 def test_the_goal_of_the_run_is_the_default(options, facts):
-    _, kept = keep({**options, "goal": None}, facts)
+    kept = keep({**options, "goal": None}, facts)[1]
     assert kept["goal"] == kept["plan"]["goal"] == "rdma"
 
 
@@ -127,7 +127,7 @@ def test_bad_input_for_a_host_is_in_its_result_with_the_facts(options, facts, ch
     returned, kept = keep({**options, **change}, facts)
     assert (returned["error"] and returned["error"]["reason"]) == reason
     assert kept["facts"]["nics"]
-    assert kept["goal"] == "rdma" if "goal" in change else "ethernet"
+    assert kept["goal"] == ("rdma" if "goal" in change else "ethernet"), "that of the run where it has none that exists"
 
 
 def test_a_run_that_was_never_begun_is_the_one_thing_that_fails(tmp_path, facts):

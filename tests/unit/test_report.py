@@ -142,8 +142,8 @@ def test_the_default_id_is_the_time_and_two_runs_of_one_second_get_one_each(tmp_
 
     monkeypatch.setattr(_run_files.datetime, "datetime", Frozen)
     run = {"goal": "ethernet", "playbook": "audit", "hosts": [], "policy": {}}
-    found = [_run_files.begin_run(str(tmp_path), None, run) for _ in range(3)]
-    assert [run_id for _, run_id in found] == ["20261123T040506Z", "20261123T040506Z-2", "20261123T040506Z-3"]
+    found = [_run_files.begin_run(str(tmp_path), None, run) for attempt in range(3)]
+    assert [run_id for run_dir, run_id in found] == ["20261123T040506Z", "20261123T040506Z-2", "20261123T040506Z-3"]
     data = json.loads(Path(found[1][0], "run.json").read_text(encoding="utf-8"))
     assert data["run_id"] == "20261123T040506Z-2"
     assert data["time"] == "2026-11-23T04:05:06Z"
@@ -403,7 +403,7 @@ def fleet(tmp_path):
     ],
 )
 def test_fail_on(fleet, codes, hosts):
-    assert [host for host, _ in _report.fail_on(fleet, codes)] == hosts
+    assert [host for host, code in _report.fail_on(fleet, codes)] == hosts
 
 
 def test_fail_on_says_which_code(fleet):
