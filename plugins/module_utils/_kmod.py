@@ -18,11 +18,14 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 Module = Dict[str, Any]
 
-_NAMES = "|".join(name.replace("_", "[-_]") for name in MODULES)
-_INDEX = re.compile(r"(?:^|/)(?:" + _NAMES + r")\.ko\b", re.M)
+_NAMES = "(?:" + "|".join(name.replace("_", "[-_]") for name in MODULES) + r")\.ko\b"
+_FILE = re.compile(_NAMES)
+# Two patterns, as the first is found five times as fast: it begins with a fixed character.
+_INDEX = re.compile("/" + _NAMES)
+_FLAT_INDEX = re.compile("(?:^|/)" + _NAMES, re.M)
 _INDEX_LINE = re.compile(r"^[^\s:]+\.ko(?:\.\w+)?(?::|$)")
-_ALIAS = re.compile(r"^alias pci:v0000(?:1414|15[Bb]3)d", re.M)
-_SIG_FORCE = re.compile(r"^CONFIG_MODULE_SIG_FORCE=", re.M)
+_ALIAS = re.compile(r"alias pci:v0000(?:1414|15[Bb]3)d")
+_SIG_FORCE = re.compile(r"CONFIG_MODULE_SIG_FORCE=")
 _MODULES_DIRS = ("/lib/modules", "/usr/lib/modules")
 _ORIGINS = {"kernel": "inbox", "updates": "updates", "extra": "extra", "weak-updates": "weak-updates"}
 _METADATA = ("srcversion", "version", "signer", "vermagic")
@@ -47,9 +50,12 @@ def installed(tree: Tree) -> List[Tuple[str, str]]:
     return sorted(found.items())
 
 
-def _index(tree: Tree, path: str) -> Optional[Dict[str, str]]:
+def _index(tree: Tree, directory: str, file: str) -> Optional[Dict[str, str]]:
     """Module -> path relative to the kernel's directory, of modules.dep or modules.builtin; None when unknown."""
-    text = tree.excerpt(path, _INDEX)
+    path = "{0}/{1}".format(directory, file)
+    # A module that somebody put beside the indexes stands in them without a directory.
+    flat = any(_FILE.match(name) for name in tree.names(directory))
+    text = tree.excerpt(path, _FLAT_INDEX if flat else _INDEX)
     if text is None:
         return None
     lines = text.splitlines()
@@ -71,8 +77,8 @@ class Indexes:
         self._tree = tree
         self._aliases: Optional[List[Tuple[str, str]]] = None
         self.directory = directory
-        self.loadable = _index(tree, directory + "/modules.dep")
-        self.builtin = _index(tree, directory + "/modules.builtin")
+        self.loadable = _index(tree, directory, "modules.dep")
+        self.builtin = _index(tree, directory, "modules.builtin")
         # depmod writes an empty index for a kernel without modules; a full disk leaves one too.
         empty = self.loadable == {} and not tree.data(directory + "/modules.dep", 1)
         if empty and tree.is_dir(directory + "/kernel/drivers"):

@@ -58,8 +58,8 @@ def find(tree: Tree, directories: List[str], pattern: str) -> List[str]:
     return [
         "{0}/{1}".format(directory, name)
         for directory in directories
-        for name in tree.names(directory)
-        if fnmatch.fnmatchcase(name, pattern) and tree.exists("{0}/{1}".format(directory, name))
+        for name in fnmatch.filter(tree.names(directory), pattern)
+        if tree.exists("{0}/{1}".format(directory, name))
     ]
 
 

@@ -46,6 +46,13 @@ def _netlink(value: Any) -> bool:
     return value.get("default_routes") is None or _list_of_texts(value["default_routes"])
 
 
+def _offer(value: Any) -> bool:
+    """What package_candidates says of a package; ``versions`` came later than ``version``."""
+    if not isinstance(value, dict):
+        return value is None
+    return _texts({"version": value.get("version")}) and _list_of_texts(value.get("versions", []))
+
+
 # What an answer is like when it is not null.
 _ANSWERS: Tuple[Tuple[str, Callable[[Any], bool]], ...] = (
     ("uname", _texts),
@@ -53,7 +60,7 @@ _ANSWERS: Tuple[Tuple[str, Callable[[Any], bool]], ...] = (
     ("netlink", _netlink),
     ("ethtool", _tables(_numbers)),
     ("modinfo", _tables(_texts)),
-    ("packages", _tables(lambda value: value is None or _texts(value))),
+    ("packages", _tables(_offer)),
 )
 
 

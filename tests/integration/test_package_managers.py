@@ -119,7 +119,8 @@ def debian(tmp_path: Path, repository: Path, machine: int = 62) -> Path:
         (root / folder).mkdir(parents=True)
     (root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] copy:{repository} ./\n")
     (root / "var/lib/dpkg/status").write_text(
-        "Package: installed-only\nStatus: install ok installed\nMaintainer: x <x@example.com>\nArchitecture: all\nVersion: 1.0\nDescription: x\n\n"
+        "Package: installed-only\nStatus: install ok installed\nMaintainer: x <x@example.com>\n"
+        "Architecture: all\nVersion: 1.0\nDescription: x\n\n"
     )
     (root / "usr/bin/apt-get").touch()
     (root / "usr/bin/env").write_bytes(ELF + bytes([machine, 0]))

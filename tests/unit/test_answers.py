@@ -18,7 +18,13 @@ import time
 
 import pytest
 from ansible_collections.accelnet.mana.plugins.module_utils import _answers
-from ansible_collections.accelnet.mana.plugins.module_utils._answers import DirectoryAnswers, LiveAnswers, RecordedAnswers, ask_in_child, parse_modinfo
+from ansible_collections.accelnet.mana.plugins.module_utils._answers import (
+    DirectoryAnswers,
+    LiveAnswers,
+    RecordedAnswers,
+    ask_in_child,
+    parse_modinfo,
+)
 
 # modinfo of Debian's linux-image-6.1.0-50-cloud-amd64 (6.1.176-1), signature shortened, and of two modules more.
 MODINFO = """filename:       /lib/modules/6.1.0-50-cloud-amd64/kernel/drivers/net/ethernet/microsoft/mana/mana.ko
@@ -61,14 +67,18 @@ def elf_module(**fields):
     """A kernel module of which there is only what modinfo reads: an ELF object with a section .modinfo."""
     info = b"".join("{0}={1}\0".format(key, value).encode() for key, value in fields.items())
     names = b"\0.modinfo\0.shstrtab\0"
-    header = struct.pack("<4s5B7xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 0, 1, 62, 1, 0, 0, 64 + len(info) + len(names), 0, 64, 0, 0, 64, 3, 2)
+    header = struct.pack(
+        "<4s5B7xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 0, 1, 62, 1, 0, 0, 64 + len(info) + len(names), 0, 64, 0, 0, 64, 3, 2
+    )
     sections = bytes(64)
     sections += struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, 64, len(info), 0, 0, 1, 0)
     sections += struct.pack("<IIQQQQIIQQ", 10, 3, 0, 0, 64 + len(info), len(names), 0, 0, 1, 0)
     return header + info + names + sections
 
 
-needs_modinfo = pytest.mark.skipif(not any(os.access(d + "/modinfo", os.X_OK) for d in _answers._SBIN), reason="modinfo is missing: apt-get install kmod")
+needs_modinfo = pytest.mark.skipif(
+    not any(os.access(d + "/modinfo", os.X_OK) for d in _answers._SBIN), reason="modinfo is missing: apt-get install kmod"
+)
 
 
 @needs_modinfo
@@ -130,7 +140,13 @@ def test_nothing_is_known_of_another_tree():
 
 
 def test_recorded_answers():
-    recorded = {"uname": {"release": "6.1"}, "python": "3.6", "ethtool": {"eth0": {"vf_rx_bytes": 1}}, "modinfo": {"/a": {"version": "1"}}, "packages": {"x": None}}
+    recorded = {
+        "uname": {"release": "6.1"},
+        "python": "3.6",
+        "ethtool": {"eth0": {"vf_rx_bytes": 1}},
+        "modinfo": {"/a": {"version": "1"}},
+        "packages": {"x": None},
+    }
     answers = RecordedAnswers(recorded)
     assert (answers.uname(), answers.python(), answers.netlink()) == ({"release": "6.1"}, "3.6", None)
     assert (answers.ethtool(["eth0", "eth1"]), answers.modinfo(["/b", "/a"])) == ({"eth0": {"vf_rx_bytes": 1}}, {"/a": {"version": "1"}})
@@ -181,7 +197,9 @@ def test_a_stuck_child_does_not_keep_our_caller_s_pipes_open():
         "print(_answers.ask_in_child([('a', lambda: time.sleep(5))], 0.2))"
     )
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=True
+    )
     assert done.stdout == b"({}, False)\n"
     assert time.monotonic() - started < 4
 
@@ -216,7 +234,9 @@ def in_namespace(commands, code, *options):
         pytest.skip("unshare or ip is missing: apt-get install util-linux iproute2")
     script = commands + 'exec "$1" -c "$2"'
     command = ["unshare", "--net", "--map-root-user"] + list(options) + ["sh", "-c", script, "sh", sys.executable, code]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=False
+    )
     if done.returncode and (b"unshare" in done.stderr or b"not permitted" in done.stderr or b"not supported" in done.stderr):
         pytest.skip("no network namespaces here: " + done.stderr.decode().strip())
     assert done.returncode == 0, done.stderr.decode()
@@ -229,7 +249,10 @@ ROUTES = [
     ("ip route add default nexthop via 10.0.0.1 dev v0 nexthop via 10.9.0.1 dev v1 nexthop via 10.8.0.1 dev br0", ["br0", "v0", "v1"]),
     ("ip -6 route add default via fd09::1 dev v3", ["v3"]),
     ("ip -6 route add default nexthop via fd00::1 dev v0 nexthop via fd09::1 dev v3", ["v0", "v3"]),
-    ("ip route add default dev v0 metric 10; ip route add default dev v1 metric 20; ip route add default dev lo metric 30", ["lo", "v0", "v1"]),
+    (
+        "ip route add default dev v0 metric 10; ip route add default dev v1 metric 20; ip route add default dev lo metric 30",
+        ["lo", "v0", "v1"],
+    ),
     # Not the default, not the main table, or no way at all
     ("ip route add 10.77.0.0/16 via 10.0.0.1", []),
     ("ip route add 0.0.0.0/1 via 10.0.0.1", []),
@@ -246,7 +269,10 @@ def test_real_default_routes(command, interfaces):
 
 def test_real_addresses():
     netlink, ethtool, warnings = in_namespace(SETUP, ASK)
-    found = {name: sorted(address for address in addresses if not address.startswith("fe80:")) for name, addresses in netlink["addresses"].items()}
+    found = {
+        name: sorted(address for address in addresses if not address.startswith("fe80:"))
+        for name, addresses in netlink["addresses"].items()
+    }
     found = {name: addresses for name, addresses in found.items() if name in ("lo", "v0", "v1", "v2", "v3", "br0")}
     assert found == {
         "lo": ["127.0.0.1/8", "::1/128"],
@@ -260,7 +286,10 @@ def test_real_addresses():
 
 
 def test_many_addresses_take_several_messages():
-    commands = SETUP + "{ for i in $(seq 1 250); do echo addr add 10.1.$i.1/24 dev v1; echo addr add fd01:$i::1/64 dev v1 nodad; done; } | ip -batch -\n"
+    commands = (
+        SETUP
+        + "{ for i in $(seq 1 250); do echo addr add 10.1.$i.1/24 dev v1; echo addr add fd01:$i::1/64 dev v1 nodad; done; } | ip -batch -\n"
+    )
     netlink, _ethtool, _warnings = in_namespace(commands, ASK)
     assert len([address for address in netlink["addresses"]["v1"] if address.startswith(("10.1.", "fd01:"))]) == 500
 
@@ -272,7 +301,8 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Directo
 tree = Tree(DirectoryBackend("/"))
 facts = _facts.collect_from(tree, _answers.LiveAnswers("/", tree.warn), True, hardware=True, subset=["nics"])
 from ansible_collections.accelnet.mana.plugins.module_utils import _netdev
-print(json.dumps([facts["nics"], _netdev.read_netdevs(tree)["v0"], _netdev.read_netdevs(tree)["v2"].master, _netdev.statistic(tree, "lo", "rx_bytes")]))
+netdevs = _netdev.read_netdevs(tree)
+print(json.dumps([facts["nics"], netdevs["v0"], netdevs["v2"].master, _netdev.statistic(tree, "lo", "rx_bytes")]))
 """
 
 
@@ -315,7 +345,11 @@ def message(kind, payload=b""):
 
 @pytest.mark.parametrize(
     "datagram",
-    [message(2, struct.pack("=i", -errno.EPERM) + bytes(16)), message(3, struct.pack("=i", -errno.EBUSY)), struct.pack("=IHHII", 4, 20, 2, 1, 0)],
+    [
+        message(2, struct.pack("=i", -errno.EPERM) + bytes(16)),
+        message(3, struct.pack("=i", -errno.EBUSY)),
+        struct.pack("=IHHII", 4, 20, 2, 1, 0),
+    ],
 )
 def test_an_answer_that_is_an_error_is_not_taken_for_an_empty_one(monkeypatch, datagram):
     monkeypatch.setattr(_answers.socket, "socket", FakeSocket(datagram))
@@ -326,7 +360,9 @@ def test_an_answer_that_is_an_error_is_not_taken_for_an_empty_one(monkeypatch, d
 
 
 def test_several_messages_and_datagrams(monkeypatch):
-    monkeypatch.setattr(_answers.socket, "socket", FakeSocket(message(20, b"12345") + bytes(3) + message(20, b"b"), message(20, b"c"), message(3, bytes(4))))
+    monkeypatch.setattr(
+        _answers.socket, "socket", FakeSocket(message(20, b"12345") + bytes(3) + message(20, b"b"), message(20, b"c"), message(3, bytes(4)))
+    )
     assert list(_answers._dump(22, b"")) == [b"12345", b"b", b"c"]
 
 

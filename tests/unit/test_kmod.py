@@ -33,7 +33,9 @@ def module(tree, name="mana", release=R):
 
 @pytest.mark.parametrize("suffix", ["", ".xz", ".zst", ".gz"])
 def test_compressed_modules(make_tree, suffix):
-    tree = make_tree(kernel(dep=FIRST + MANA + suffix + ":\n" + MANA_IB + suffix + ": " + MANA + suffix + "\n", files=[MANA + suffix, MANA_IB + suffix]))
+    tree = make_tree(
+        kernel(dep=FIRST + MANA + suffix + ":\n" + MANA_IB + suffix + ": " + MANA + suffix + "\n", files=[MANA + suffix, MANA_IB + suffix])
+    )
     assert module(tree) == ("module", "inbox", "/lib/modules/{0}/{1}{2}".format(R, MANA, suffix))
     assert module(tree, "mana_ib")[0] == "module"
     assert module(tree, "mlx5_core") == ("absent", None, None)
@@ -82,7 +84,13 @@ def test_dashes_and_underscores_are_the_same(make_tree, name, file):
 
 
 def test_other_modules_with_similar_names_do_not_count(make_tree):
-    names = ["kernel/a/pci-hyperv-intf.ko", "kernel/a/xmana.ko", "kernel/a/mana_old.ko", "kernel/a/mana.kobj.ko", "kernel/mana.ko/readme.ko"]
+    names = [
+        "kernel/a/pci-hyperv-intf.ko",
+        "kernel/a/xmana.ko",
+        "kernel/a/mana_old.ko",
+        "kernel/a/mana.kobj.ko",
+        "kernel/mana.ko/readme.ko",
+    ]
     tree = make_tree(kernel(dep="".join(name + ":\n" for name in names), builtin="kernel/fs/x.ko\n", files=names))
     index = _kmod.Indexes(tree, "/lib/modules/" + R)
     assert [name for name in MODULES if index.place(name) != ("absent", None, None)] == []
@@ -151,7 +159,11 @@ def test_usr_merged_and_not(make_tree):
 
 
 def test_both_module_directories(make_tree):
-    tree = make_tree(trees.merged(kernel(release="5.10"), kernel(release="6.1", base="/usr/lib/modules"), kernel(release="5.10", base="/usr/lib/modules")))
+    tree = make_tree(
+        trees.merged(
+            kernel(release="5.10"), kernel(release="6.1", base="/usr/lib/modules"), kernel(release="5.10", base="/usr/lib/modules")
+        )
+    )
     assert releases(tree) == [("5.10", "/lib/modules/5.10"), ("6.1", "/usr/lib/modules/6.1")]
 
 
@@ -229,7 +241,11 @@ def test_several_kernels_and_the_running_one():
     files["/proc/cmdline"] = "ro module_blacklist=mana_ib\n"
     kernels, warnings = read(files, running=R)
     assert {release: entry["running"] for release, entry in kernels.items()} == {R: True, "5.10.0-1": False, "6.12.9": False}
-    assert {release: entry["modules"]["mana"]["loaded"] for release, entry in kernels.items()} == {R: True, "5.10.0-1": False, "6.12.9": False}
+    assert {release: entry["modules"]["mana"]["loaded"] for release, entry in kernels.items()} == {
+        R: True,
+        "5.10.0-1": False,
+        "6.12.9": False,
+    }
     assert kernels[R]["modules"]["mana"]["loaded_srcversion"] == "ABC"
     assert kernels[R]["modules"]["mana_ib"]["blacklisted_by"] == ["/proc/cmdline: module_blacklist"]
     assert kernels["5.10.0-1"]["modules"]["mana_ib"]["blacklisted"] is False
@@ -244,7 +260,9 @@ def test_only_the_wanted_kernels():
 
 
 def test_without_hardware_nothing_runs_and_the_builder_s_command_line_does_not_count():
-    kernels, _warnings = read(dict(kernel(), **{"/proc/cmdline": "module_blacklist=mana\n", "/sys/module/mana/initstate": "live\n"}), hardware=False)
+    kernels, _warnings = read(
+        dict(kernel(), **{"/proc/cmdline": "module_blacklist=mana\n", "/sys/module/mana/initstate": "live\n"}), hardware=False
+    )
     assert (kernels[R]["running"], kernels[R]["modules"]["mana"]["loaded"]) == (None, None)
     assert kernels[R]["modules"]["mana"]["blacklisted"] is False
 
@@ -259,7 +277,9 @@ def test_a_module_directory_in_sysfs_without_state_is_builtin_parameters_only():
     assert kernels[R]["modules"]["mana"]["loaded"] is False
 
 
-@pytest.mark.parametrize("left", [{}, {"/lib/modules/9.9/updates/mana.ko": {"file": True}, "/lib/modules/9.9/modules.dep": "updates/mana.ko:\n"}])
+@pytest.mark.parametrize(
+    "left", [{}, {"/lib/modules/9.9/updates/mana.ko": {"file": True}, "/lib/modules/9.9/modules.dep": "updates/mana.ko:\n"}]
+)
 def test_the_running_kernel_without_its_modules(left):
     kernels, warnings = read(dict(kernel(), **dict(left, **{"/sys/module/mana/initstate": "live\n"})), running="9.9")
     assert (kernels["9.9"]["modules"]["mana"]["state"], kernels["9.9"]["modules"]["mana"]["loaded"]) == (None, True)

@@ -70,7 +70,11 @@ def test_usr_merged_by_absolute_and_relative_links(make_tree):
 @pytest.mark.parametrize("part", ["library", "provider", "config"])
 def test_the_provider_is_there_only_with_all_three_parts(make_tree, part):
     files = provider()
-    gone = {"library": "/usr/lib64/libmana.so.1", "provider": "/usr/lib64/libibverbs/libmana-rdmav34.so", "config": "/etc/libibverbs.d/mana.driver"}
+    gone = {
+        "library": "/usr/lib64/libmana.so.1",
+        "provider": "/usr/lib64/libibverbs/libmana-rdmav34.so",
+        "config": "/etc/libibverbs.d/mana.driver",
+    }
     del files[gone[part]]
     found = rdma_core(make_tree(files))
     assert (found["libmana"], found["version"]) == (None, "56.1")
@@ -154,7 +158,17 @@ def test_dpdk_wherever_it_is(make_tree, lib, _etc, prefix, plugins):
 
 @pytest.mark.parametrize(
     ("abi", "version"),
-    [("21.0", "20.11"), ("22.0", "21.11"), ("23", "22.11"), ("24.0", "23.11"), ("25", "24.11"), ("26.1", "25.11"), ("2.1", None), ("9" * 5000, None), ("x", None)],
+    [
+        ("21.0", "20.11"),
+        ("22.0", "21.11"),
+        ("23", "22.11"),
+        ("24.0", "23.11"),
+        ("25", "24.11"),
+        ("26.1", "25.11"),
+        ("2.1", None),
+        ("9" * 5000, None),
+        ("x", None),
+    ],
 )
 def test_version_by_abi(abi, version):
     assert dpdk(trees.snapshot({"/usr/lib64/librte_eal.so." + abi: HERE}))["version"] == version
@@ -175,14 +189,24 @@ def test_static_libraries(make_tree):
     files[lib + "/pkgconfig/libdpdk.pc"] = "Version: 24.11.4\n"
     files["/usr/local/bin/dpdk-testpmd"] = HERE
     found = dpdk(make_tree(files))
-    assert found == {"version": "24.11.4", "pmds": ["net_mana", "net_netvsc"], "testpmd": "/usr/local/bin/dpdk-testpmd", "prefix": "/usr/local"}
+    assert found == {
+        "version": "24.11.4",
+        "pmds": ["net_mana", "net_netvsc"],
+        "testpmd": "/usr/local/bin/dpdk-testpmd",
+        "prefix": "/usr/local",
+    }
 
 
 def test_two_installations_are_one_and_the_loader_s_first_leads(make_tree):
     ours = "/opt/accelnet/dpdk-24.11.4"
     files = dict(shared(drivers=["net_mlx5"]), **shared(ours + "/lib", "25", ["net_mana"], ours))
     found = dpdk(make_tree(files))
-    assert (found["version"], found["pmds"], found["prefix"], found["testpmd"]) == ("22.11", ["net_mana", "net_mlx5"], "/usr", "/usr/bin/dpdk-testpmd")
+    assert (found["version"], found["pmds"], found["prefix"], found["testpmd"]) == (
+        "22.11",
+        ["net_mana", "net_mlx5"],
+        "/usr",
+        "/usr/bin/dpdk-testpmd",
+    )
 
 
 def test_no_dpdk(make_tree):
@@ -214,6 +238,8 @@ def test_huge_pages_without_numa(make_tree):
     assert read_hugepages(make_tree({"/sys/kernel/mm": {"dir": True}})) == []
 
 
-@pytest.mark.parametrize("bad", [{ALL: {"error": "EACCES"}, ALL + "/hugepages-2048kB/nr_hugepages": "1\n"}, {"/sys/kernel": {"error": "EACCES"}}])
+@pytest.mark.parametrize(
+    "bad", [{ALL: {"error": "EACCES"}, ALL + "/hugepages-2048kB/nr_hugepages": "1\n"}, {"/sys/kernel": {"error": "EACCES"}}]
+)
 def test_huge_pages_that_cannot_be_listed_are_unknown(make_tree, bad):
     assert read_hugepages(make_tree(bad)) is None

@@ -112,7 +112,12 @@ def test_several_nics_on_one_function():
         ),
         (
             "a VF in a bond, with the bond's MAC",
-            [synthetic(), pci(PCI), netdev(vf_name(0), MAC[9], pci_path(PCI), master="bond0", bonding_slave__perm_hwaddr=MAC[0]), netdev("bond0", MAC[9])],
+            [
+                synthetic(),
+                pci(PCI),
+                netdev(vf_name(0), MAC[9], pci_path(PCI), master="bond0", bonding_slave__perm_hwaddr=MAC[0]),
+                netdev("bond0", MAC[9]),
+            ],
             [("eth0", MAC[0], "mana", "kernel", False, vf_name(0))],
         ),
         (
@@ -189,7 +194,9 @@ def test_default_routes_through_what_is_stacked(parts, routes, answer):
 
 
 def test_a_loop_of_uppers_ends():
-    (nic,) = nics(synthetic(upper=["a"]), virtual("a", upper=["b"]), virtual("b", upper=["a"]), netlink={"addresses": {}, "default_routes": ["x"]})
+    (nic,) = nics(
+        synthetic(upper=["a"]), virtual("a", upper=["b"]), virtual("b", upper=["a"]), netlink={"addresses": {}, "default_routes": ["x"]}
+    )
     assert nic["default_route"] is False
 
 
@@ -232,7 +239,19 @@ def test_a_nic_whose_vf_alone_was_handed_over():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"ports": 1}', '{"ports": {"a": 1}}', '{"ports": [1]}', '{"ports": [{}]}', '{"ports": [null]}', "\x00", "[" * 5000, '{"ports": [{"mac": 1' + "0" * 5000 + "}]}"],
+    [
+        "",
+        "{",
+        "[]",
+        '{"ports": 1}',
+        '{"ports": {"a": 1}}',
+        '{"ports": [1]}',
+        '{"ports": [{}]}',
+        '{"ports": [null]}',
+        "\x00",
+        "[" * 5000,
+        '{"ports": [{"mac": 1' + "0" * 5000 + "}]}",
+    ],
 )
 def test_a_malformed_record_is_ignored_and_said(text):
     found = trees.facts(merged({"/sys/class/net": {"dir": True}}, userspace(), {RECORD: text}), subset=["nics"])
@@ -273,9 +292,15 @@ def test_vmbus_devices():
         (pci(PCI, driver=None), {"id": "1414:00ba", "kind": "mana", "driver": None, "expected_module": "mana", "numa_node": 0}),
         (pci(PCI, "1414:00b9"), {"id": "1414:00b9", "kind": "mana", "driver": "mana", "expected_module": "mana", "numa_node": 0}),
         (pci(PCI, driver="vfio-pci"), {"id": "1414:00ba", "kind": "mana", "driver": "vfio-pci", "expected_module": "mana", "numa_node": 0}),
-        (pci(PCI, "15b3:1018", "mlx5_core"), {"id": "15b3:1018", "kind": "mlx5", "driver": "mlx5_core", "expected_module": "mlx5_core", "numa_node": 0}),
+        (
+            pci(PCI, "15b3:1018", "mlx5_core"),
+            {"id": "15b3:1018", "kind": "mlx5", "driver": "mlx5_core", "expected_module": "mlx5_core", "numa_node": 0},
+        ),
         (pci(PCI, "15b3:1004", None), {"id": "15b3:1004", "kind": "mlx4", "driver": None, "expected_module": "mlx4_core", "numa_node": 0}),
-        (pci(PCI, "8086:100e", "e1000", numa_node="-1"), {"id": "8086:100e", "kind": "other", "driver": "e1000", "expected_module": None, "numa_node": None}),
+        (
+            pci(PCI, "8086:100e", "e1000", numa_node="-1"),
+            {"id": "8086:100e", "kind": "other", "driver": "e1000", "expected_module": None, "numa_node": None},
+        ),
         (pci(PCI, pci_class="0x020700"), None),
         (pci(PCI, pci_class="0x010802"), None),
         (pci("garbage"), None),
@@ -289,7 +314,11 @@ def test_pci_functions(entry, expected):
 
 def test_the_running_kernel_s_aliases_tell_the_module_of_a_function():
     home = "/lib/modules/6.1/"
-    files = merged({"/sys/class/net": {"dir": True}}, pci(PCI, driver=None), {home + "kernel/x": "", home + "modules.alias": "#\nalias pci:v00001414d000000BAsv*sd*bc02sc00i* mana_next\n"})
+    files = merged(
+        {"/sys/class/net": {"dir": True}},
+        pci(PCI, driver=None),
+        {home + "kernel/x": "", home + "modules.alias": "#\nalias pci:v00001414d000000BAsv*sd*bc02sc00i* mana_next\n"},
+    )
     for subset in (["nics"], ["nics", "kernels"]):
         found = trees.facts(files, subset=subset, uname={"release": "6.1", "machine": "x86_64"})
         assert found["pci_functions"][0]["expected_module"] == "mana_next"

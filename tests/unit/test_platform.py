@@ -72,7 +72,11 @@ def test_which_distribution(make_tree, files, distribution, warnings):
 
 def test_the_rest_of_os_release(make_tree):
     found = platform(make_tree({"/etc/os-release": UBUNTU}))
-    assert (found["release"], found["distribution_like"], found["distribution_name"]) == ("24.04", ["debian", "linux"], "Ubuntu 24.04.1 LTS")
+    assert (found["release"], found["distribution_like"], found["distribution_name"]) == (
+        "24.04",
+        ["debian", "linux"],
+        "Ubuntu 24.04.1 LTS",
+    )
     found = platform(make_tree({}))
     assert (found["release"], found["distribution_like"], found["distribution_name"]) == (None, [], None)
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 import trees
 from ansible_collections.accelnet.mana.plugins.module_utils import _tree
-from ansible_collections.accelnet.mana.plugins.module_utils._tree import DIRECTORY, FILE, DirectoryBackend, Tree, check_snapshot_files, excerpt_of
+from ansible_collections.accelnet.mana.plugins.module_utils._tree import (
+    DIRECTORY,
+    FILE,
+    DirectoryBackend,
+    Tree,
+    check_snapshot_files,
+    excerpt_of,
+)
 from trees import binary, link
 
 LINKS = {
