@@ -23,7 +23,9 @@ from tests.fixtures.builder.kernels import Kernel, modules
 
 RELEASES = ("6.12.41+deb13-cloud-amd64", "6.12.48+deb13-cloud-amd64", "6.12.57+deb13-amd64")
 PORTS = 8  # of a function
-DEP_LINES, BUILTIN_LINES, ALIAS_LINES, LIBRARIES = 6000, 6000, 20000, 2000
+DEP_LINES, BUILTIN_LINES, ALIAS_LINES, LIBRARIES = 6000, 1000, 20000, 2000
+# Drivers of linux-image-6.12.117+deb12-cloud-amd64, unpacked; one fifth of that when compressed.
+KILOBYTES = {"mana": 228, "mana_ib": 141}
 
 
 def _pad(order: random.Random, path: Path, lines: list[str]) -> None:
@@ -34,10 +36,10 @@ def _pad(order: random.Random, path: Path, lines: list[str]) -> None:
     path.write_text("\n".join([first, *lines]) + "\n")
 
 
-def _modinfo(release: str, order: random.Random) -> bytes:
+def _driver(release: str, kilobytes: int, order: random.Random) -> bytes:
     """The smallest ELF file that modinfo reads, as large and as compressible as a driver."""
     info = f"license=Dual BSD/GPL\0srcversion=0123456789ABCDEF0123456\0vermagic={release} SMP preempt mod_unload modversions \0".encode()
-    text = b"".join(order.choice((b"\0" * 8, order.randbytes(8))) for _word in range(20 << 10))
+    text = b"".join(order.randbytes(8) if order.random() < 0.19 else b"\0" * 8 for _word in range(kilobytes << 7))
     names = b"\0.modinfo\0.text\0.shstrtab\0"
     offsets = (64, 64 + len(info), 64 + len(info) + len(text))
     body = info + text + names
@@ -71,15 +73,15 @@ def make(directory: Path, nics: int = 64) -> Path:
     root = materialise(host.snapshot(), directory)
     for release in RELEASES:
         base = root / "usr/lib/modules" / release
-        names = [f"kernel/drivers/net/filler{number // 40}/filler_{number}" for number in range(max(DEP_LINES, BUILTIN_LINES))]
+        names = [f"kernel/drivers/net/filler{number // 40}/filler_{number}" for number in range(DEP_LINES)]
         needs = [" ".join(f"{order.choice(names)}.ko.xz" for _ in range(number % 4)) for number in range(DEP_LINES)]
         _pad(order, base / "modules.dep", [f"{name}.ko.xz: {need}".rstrip() for name, need in zip(names, needs)])
         _pad(order, base / "modules.builtin", [f"{name}.ko" for name in names[:BUILTIN_LINES]])
         aliases = [f"alias pci:v0000{order.randrange(65536):04X}d*sv*sd*bc*sc*i* filler_{number}" for number in range(ALIAS_LINES)]
         _pad(order, base / "modules.alias", [alias for alias in aliases if "v00001414d" not in alias and "v000015B3d" not in alias])
-        for name in ("mana", "mana_ib"):
+        for name, kilobytes in KILOBYTES.items():
             (path,) = base.glob(f"kernel/**/{name}.ko.xz")
-            path.write_bytes(lzma.compress(_modinfo(release, order)))
+            path.write_bytes(lzma.compress(_driver(release, kilobytes, order)))
     return root
 
 

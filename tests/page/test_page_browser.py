@@ -266,7 +266,7 @@ def test_sort_by_mouse(browser):
     assert browser.js("return document.querySelector('th.cell-host').getAttribute('aria-sort')") == "descending"
     assert browser.js("return document.querySelectorAll('th[aria-sort]').length") == 1
     # What is empty comes last either way.
-    for _ in range(2):
+    for _round in range(2):
         browser.click("th.cell-kernel button")
         kernels = browser.column("kernel")
         assert kernels.index("\u2013") == len([kernel for kernel in kernels if kernel != "\u2013"])
@@ -341,7 +341,7 @@ def test_everything_can_be_reached_by_tab_and_shows_its_focus(browser):
     browser.open(fleet(3))
     browser.js("document.activeElement.blur(); window.scrollTo(0, 0)")
     seen = []
-    for _ in range(200):
+    for _round in range(200):
         browser.press(Keys.TAB)
         if browser.js("return document.activeElement === document.body"):
             break
@@ -362,7 +362,7 @@ def test_controls_have_names(browser):
         for node in tree
         if not node["ignored"] and node["role"]["value"] in roles
     ]
-    assert {"button", "searchbox", "table", "columnheader", "image"} <= {role for role, _ in named}
+    assert {"button", "searchbox", "table", "columnheader", "image"} <= {role for role, _name in named}
     assert [role for role, name in named if not name.strip()] == []
 
 
@@ -440,7 +440,7 @@ def test_contrast(browser, scheme):
 def test_theme_follows_the_system_until_chosen(browser):
     def ground(wanted):
         # The page hears of a changed system when it next draws.
-        WebDriverWait(browser.driver, 5).until(lambda _: browser.text("#theme") == wanted)
+        WebDriverWait(browser.driver, 5).until(lambda _driver: browser.text("#theme") == wanted)
         return browser.js("return getComputedStyle(document.documentElement).backgroundColor")
 
     browser.open(fleet(3), scheme="light")

@@ -83,6 +83,12 @@ def test_default_entry(make_tree, settings, grubenv, config, policy, default):
     assert policy is None or found["default_policy"] == policy
 
 
+@pytest.mark.parametrize(("entry", "default"), [("x-6.1.0-5-advanced", "6.1.0-5"), ("x-6.1.0-50-advanced", None), ("x-16.1.0-5", None)])
+def test_a_release_that_another_one_starts_or_ends_with(make_tree, entry, default):
+    files = {"/boot/grub/grubenv": "saved_entry=" + entry + "\n", "/etc/default/grub": "GRUB_DEFAULT=saved\n"}
+    assert boot(make_tree(files), releases=["6.1.0-5"])["default_release"] == default
+
+
 def test_drop_ins_override_and_initrdless(make_tree):
     files = {
         "/boot/grub/grub.cfg": "x",

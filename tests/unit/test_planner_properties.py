@@ -18,7 +18,6 @@ from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import DEFAU
 from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from simulate import apply_steps
 
 SNAPSHOTS = pathlib.Path(__file__).parents[2] / "examples" / "fleet" / "snapshots"

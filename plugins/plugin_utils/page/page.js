@@ -167,7 +167,7 @@
     const planned = count("goal", "steps planned");
     const blocked = count("goal", "blocked") + count("goal", "not met");
     const unknown = hosts.filter((row) => row.goal === "not known");
-    const states = STATES.map((state) => [unknown.filter((row) => row.status === state).length, state]).filter(([number, state]) => number && state !== "ok").map(([number, state]) => `${number.toLocaleString("en")} ${state}`);
+    const states = STATES.map((state) => [unknown.filter((row) => row.status === state).length, state]).filter(([number, state]) => number && state !== "ok").map(([number, state]) => (number === unknown.length ? state : `${number.toLocaleString("en")} ${state}`));
     const some = (number) => (all === 1 ? "It" : many(number, "host"));
     const sentences = [
       planned && `${some(planned)} would get there by the steps planned here.`,
