@@ -8,10 +8,11 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
-from ansible_collections.accelnet.mana.plugins.plugin_utils import _run_files
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat, _run_files
 from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import assess
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import GOALS
 from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
@@ -33,6 +34,11 @@ _NOT_FACTS = frozenset(
     "unreachable warnings".split()
 )
 _MESSAGE_LENGTH = 2000
+
+# ansible-playbook imports its actions before it forks a process per host, so that none of these has to read the tables
+# again: that takes longer than a plan. What is wrong with them is told by the first plan that needs them.
+with contextlib.suppress(AccelnetError):
+    _compat.load()
 
 
 def _facts(registered: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -98,6 +98,8 @@ class Fleet:
             "ansible_python_interpreter": str(interpreter),
             "accelnet_root": str(root),
             "accelnet_report_dir": str(folder / "reports"),
+            # A directory does not say which kernel runs, and plans need the tables only where they know the kernel.
+            "accelnet_policy": {"target_kernels": "all"},
         }
         names = {f"host{number}": {"ansible_host": f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"} for number in range(1, hosts + 1)}
         (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": names, "vars": variables}}))

@@ -49,6 +49,7 @@ class Controller:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.prefix: list[str] = []
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -63,7 +64,7 @@ class Controller:
         if isinstance(hosts, dict):
             inventory = self.path / "inventory.yml"
             inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}, sort_keys=False), encoding="utf-8")
-        command = [PLAYBOOK, f"accelnet.mana.{playbook}", *(["-i", str(inventory)] if inventory else []), *arguments]
+        command = [*self.prefix, PLAYBOOK, f"accelnet.mana.{playbook}", *(["-i", str(inventory)] if inventory else []), *arguments]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
         return subprocess.Popen(
             command, cwd=self.path, env=self.environment, encoding="utf-8", errors="replace", start_new_session=True, **output
@@ -107,6 +108,8 @@ def statuses(report):
 @pytest.mark.fleet
 def test_the_example_fleet_gets_the_verdicts_that_its_inventory_expects(controller):
     inventory = ROOT / "examples" / "fleet" / "inventory.yml"
+    if os.geteuid() == 0:
+        controller.prefix = ["unshare", "--net"]  # it opens no network: there is none
     code, output = controller.run("audit", inventory)
     assert code == 0, output
     groups = yaml.safe_load(inventory.read_text(encoding="utf-8"))["all"]["children"].values()
