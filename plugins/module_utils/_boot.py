@@ -33,10 +33,11 @@ def _grub_settings(tree: Tree) -> Dict[str, str]:
     return settings
 
 
-def _saved_entry(tree: Tree) -> Optional[str]:
+def _environment(tree: Tree, name: str) -> Optional[str]:
+    """A variable of GRUB's environment block."""
     for directory in _GRUB_DIRS:
-        found = re.search(r"^saved_entry=(.*)$", tree.text(directory + "/grubenv") or "", re.M)
-        if found and found.group(1):
+        found = re.search(r"^{0}=(.+)$".format(name), tree.text(directory + "/grubenv") or "", re.M)
+        if found:
             return found.group(1)
     return None
 
@@ -65,13 +66,14 @@ def read_boot(tree: Tree, hardware: bool, releases: List[str]) -> Dict[str, Any]
     loader = _loader(tree)
     settings = _grub_settings(tree)
     policy = settings.get("GRUB_DEFAULT", "0") if loader == "grub" else None
-    saved = _saved_entry(tree) if loader == "grub" else None
+    saved = _environment(tree, "saved_entry") if loader == "grub" else None
+    once = _environment(tree, "next_entry") if loader == "grub" else None  # one boot only: grub-reboot(8)
     return {
         "loader": loader,
         # Ubuntu's cloud images boot without initramfs first when this is set (40-force-partuuid.cfg).
         "initrdless": bool(settings.get("GRUB_FORCE_PARTUUID")) if loader == "grub" else None,
         "default_policy": policy,
         "default_entry": saved,
-        "default_release": _default_release(tree, policy, saved, releases) if loader == "grub" else None,
+        "default_release": _default_release(tree, once or policy, saved, releases) if loader == "grub" else None,
         "cmdline": tree.value("/proc/cmdline") if hardware else None,
     }

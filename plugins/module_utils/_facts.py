@@ -45,11 +45,11 @@ def in_chroot() -> bool:
 
 
 def in_container(tree: Tree) -> bool:
-    """Whether a container runtime left its mark."""
+    """Whether a container runtime left its mark, or what runs here is no system: no init, and no disk below the root."""
     if any(tree.exists(mark) for mark in _CONTAINER_MARKS):
         return True
-    # A machine image made from a container image keeps this file; only a container has no disk below its root.
-    return tree.exists("/.dockerenv") and os.major(os.stat("/").st_dev) == 0
+    # containerd leaves no mark. /.dockerenv is none either: a machine image made from a container image keeps it.
+    return os.major(os.stat("/").st_dev) == 0 and not tree.exists("/run/systemd/system")
 
 
 def open_tree(root: str) -> Tuple[Tree, _answers.Answers, bool]:

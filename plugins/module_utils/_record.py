@@ -59,7 +59,7 @@ _PARAMETERS = (
 _PARAMETER = re.compile(r"(?<![\w.-])(?:" + "|".join(map(re.escape, _PARAMETERS)) + r")=[\w.,:/-]+")
 _GRUB_KEY = re.compile(r"^\s*(?:export\s+)?(GRUB_DEFAULT|GRUB_FORCE_PARTUUID)=.*$")
 _BOOT_LINE = re.compile(
-    r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|saved_entry=.*"
+    r"^\s*(?:menuentry\s|submenu\s|set default=|linux(?:efi|16)?\s+\S+|blscfg|(?:saved|next)_entry=.*"
     r"|title .*|version .*|default .*|# GRUB Environment Block)"
 )
 

@@ -127,6 +127,10 @@ class Fleet:
         _pid, _status, used = os.wait4(sshd.pid, 0)
         sshd.returncode = 0
         reap()
+        for report in self.folder.glob("reports/*/report.json"):  # an audit that could not look at its hosts is quick
+            status = json.loads(report.read_text())["counts"]["status"]
+            if any(count for name, count in status.items() if name != "ok"):
+                raise RuntimeError(f"not all hosts were audited: {status}")
         log = self.log.read_text()
         return Run(
             children_cpu() - cpu, wall, used.ru_utime + used.ru_stime, log.count("Accepted publickey"), self.counter.read_text().count("\n")

@@ -56,6 +56,7 @@ def test_loader(make_tree, files, loader):
             "saved",
             OLD,
         ),
+        ("GRUB_DEFAULT=0\n", "next_entry=gnulinux-" + OLD + "-advanced-x\n", GRUB_CFG, "0", OLD),
         ("GRUB_DEFAULT=saved\n", "saved_entry=gnulinux-" + NEW + "-advanced-x\n", GRUB_CFG, "saved", NEW),
         ("GRUB_DEFAULT=saved\n", "saved_entry=0\n", GRUB_CFG, "saved", NEW),
         ("GRUB_DEFAULT=saved\n", "saved_entry=\n", GRUB_CFG, "saved", NEW),

@@ -6,6 +6,7 @@
 import struct
 
 import pytest
+from ansible_collections.accelnet.mana.plugins.module_utils import _facts
 from ansible_collections.accelnet.mana.plugins.module_utils._platform import package_manager, parse_os_release, read_platform
 from trees import binary, link
 
@@ -189,3 +190,22 @@ def test_the_builder_s_machine_is_not_described(make_tree):
 )
 def test_package_manager(make_tree, files, manager):
     assert package_manager(make_tree(files)) == manager
+
+
+@pytest.mark.parametrize(
+    ("files", "disk", "expected"),
+    [
+        ({"/run/systemd/system": {"dir": True}}, 8, False),
+        # An ostree system has an overlay as root, too.
+        ({"/run/systemd/system": {"dir": True}}, 0, False),
+        # A machine image made from a container image keeps Docker's mark.
+        ({"/.dockerenv": ""}, 8, False),
+        ({"/.dockerenv": ""}, 0, True),
+        ({}, 0, True),  # containerd leaves no mark
+        ({"/run/.containerenv": ""}, 8, True),
+        ({"/run/systemd/container": "lxc"}, 8, True),
+    ],
+)
+def test_a_container_is_told_from_a_machine(files, disk, expected, make_tree, monkeypatch):
+    monkeypatch.setattr(_facts.os, "major", lambda device: disk)
+    assert _facts.in_container(make_tree(files)) is expected
