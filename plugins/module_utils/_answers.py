@@ -217,8 +217,8 @@ _RTM_GETADDR, _RTM_GETROUTE = 22, 26
 _NLM_F_REQUEST_DUMP = 0x301
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 4, 9, 15
-_RTN_UNICAST, _RT_TABLE_MAIN = 1, 254
+_RTA_OIF, _RTA_MULTIPATH = 4, 9
+_RTN_UNICAST = 1
 
 
 def _dump(kind: int, header: bytes) -> Iterator[bytes]:
@@ -265,15 +265,13 @@ def _addresses() -> Dict[str, List[str]]:
 
 
 def _default_routes() -> List[str]:
-    """The interfaces that default routes of the main table lead to."""
+    """The interfaces that default routes lead to, of all tables: a management VRF has its own."""
     names = dict(socket.if_nameindex())
     found: Set[str] = set()
     for message in _dump(_RTM_GETROUTE, struct.pack("=BBBBBBBBI", socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
-        _family, dst_len, _src, _tos, table, _protocol, _scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", message)
+        _family, dst_len, _src, _tos, _table, _protocol, _scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", message)
         attributes = _attributes(message[12:])
-        if _RTA_TABLE in attributes:
-            table = struct.unpack("=I", attributes[_RTA_TABLE])[0]
-        if dst_len or kind != _RTN_UNICAST or table != _RT_TABLE_MAIN:
+        if dst_len or kind != _RTN_UNICAST:
             continue
         hops = [attributes[_RTA_OIF]] if _RTA_OIF in attributes else []
         paths = attributes.get(_RTA_MULTIPATH, b"")

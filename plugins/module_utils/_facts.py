@@ -8,7 +8,7 @@ Private to this collection. Python 3.6, standard library.
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils import (
     _answers,
@@ -74,17 +74,21 @@ def shows_hardware(tree: Tree, live: bool) -> bool:
     return bool(tree.names("/sys"))
 
 
-def _record(tree: Tree) -> Tuple[Dict[str, str], Set[str]]:
-    """(MAC by GUID, MACs) of the NICs that our record gives to user space."""
+def _record(tree: Tree) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """(MAC by GUID, mode by MAC) of the NICs that our record gives to user space."""
     text = tree.text(RECORD) if tree.exists(RECORD) else None
     if text is None:
-        return {}, set()
+        return {}, {}
     try:
-        ports = [(str(port.get("vmbus_device")), normal_mac(str(port["mac"]))) for port in json.loads(text)["ports"]]
+        ports = [
+            (str(port.get("vmbus_device")), normal_mac(str(port["mac"])), str(port.get("mode", "netvsc")))
+            for port in json.loads(text)["ports"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         tree.warn("{0}: malformed, ignored".format(RECORD))
-        return {}, set()
-    return {guid: mac for guid, mac in ports if mac and is_guid(guid)}, {mac for _guid, mac in ports if mac}
+        return {}, {}
+    macs = {guid: mac for guid, mac, _mode in ports if mac and is_guid(guid)}
+    return macs, {mac: mode for _guid, mac, mode in ports if mac}
 
 
 def _statistics(tree: Tree, nics: List[Dict[str, Any]], answers: _answers.Answers) -> None:

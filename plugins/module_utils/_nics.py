@@ -14,6 +14,8 @@ from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import PART
 
 Nic = Dict[str, Any]
 
+_OVS = "ovs-system"
+
 
 def _is_partner(netdev: Netdev) -> bool:
     """Whether an interface can be the synthetic half of a NIC."""
@@ -57,8 +59,15 @@ class _Host:
     def addresses(self, name: str) -> Optional[List[str]]:
         return None if self._addresses is None else sorted(self._addresses.get(name, []))
 
-    def default_route(self, name: str) -> Optional[bool]:
-        return None if self._routes is None else bool(_carriers(self.netdevs, name) & set(self._routes))
+    def default_route(self, names: List[str]) -> Optional[bool]:
+        """Whether a default route leads over one of the interfaces, or what is stacked upon them."""
+        if self._routes is None:
+            return None
+        carriers = {carrier for name in names for carrier in _carriers(self.netdevs, name)}
+        if carriers & set(self._routes):
+            return True
+        # Open vSwitch does not tell sysfs which of its internal ports the traffic of a member goes to.
+        return None if self._routes and _OVS in carriers else False
 
     def rdma(self, netdev: Netdev) -> Optional[Dict[str, Any]]:
         """The verbs port of a VF: one whose GID table names it, else port dev_port + 1 of its function's device."""
@@ -98,16 +107,20 @@ class _Host:
             "rdma": self.rdma(vf) if vf else None,
             "mtu": routable.mtu if routable else None,
             "addresses": self.addresses(routable.name) if routable else None,
-            "default_route": self.default_route(routable.name) if routable else None,
+            "default_route": self.default_route([netdev.name for netdev in (routable, vf) if netdev]) if routable else None,
             "statistics": dict.fromkeys(("rx_bytes", "tx_bytes", "vf_rx_bytes", "vf_tx_bytes")),
         }
         nic.update(more)
         return nic
 
 
-def _use(mac: Optional[str], handed_over: Set[str]) -> Dict[str, Any]:
-    """DPDK can drive the VF itself while hv_netvsc keeps its half: only our record tells."""
-    return {"use": "userspace", "handed_over": True} if mac in handed_over else {}
+def _use(mac: Optional[str], handed_over: Dict[str, str]) -> Dict[str, Any]:
+    """What our record says of a NIC that shows an interface.
+
+    In mode mana DPDK drives the VF alone while hv_netvsc keeps its half. In mode netvsc there would be no interface if
+    the binding were in place: the kernel has the NIC, against the record.
+    """
+    return {"use": "userspace" if handed_over.get(mac or "") == "mana" else "kernel", "handed_over": mac in handed_over}
 
 
 def join_nics(
@@ -116,15 +129,16 @@ def join_nics(
     vmbus_devices: List[Dict[str, Any]],
     rdma: List[Dict[str, Any]],
     netlink: Optional[Dict[str, Any]],
-    handed_over: Set[str],
+    handed_over: Dict[str, str],
 ) -> List[Nic]:
-    """The ``nics`` of nic_info, statistics still null. ``handed_over``: MACs that our record gives to user space."""
+    """The ``nics`` of nic_info, statistics still null. ``handed_over``: mode by MAC of what our record gives to user space."""
     host = _Host(netdevs, functions, rdma, netlink)
     partners = {name: netdev for name, netdev in netdevs.items() if _is_partner(netdev)}
     vfs = [netdev for netdev in netdevs.values() if netdev.device in host.functions and netdev.name not in partners]
     # An e1000 is a PCI NIC too, but no VF: only known kinds and what a partner has taken are.
     vfs = [vf for vf in vfs if host.functions[vf.device]["kind"] != "other" or vf.master in partners]
-    userspace = [device for device in vmbus_devices if device["class"] == "netvsc" and device["driver"] == "uio_hv_generic"]
+    # Those of hv_netvsc show an interface, if not here then in another network namespace.
+    without_interface = [device for device in vmbus_devices if device["class"] == "netvsc" and device["driver"] != "hv_netvsc"]
 
     by_master = {vf.master: vf for vf in vfs if vf.master in partners}
     free = [vf for vf in vfs if vf.master not in partners]
@@ -146,12 +160,12 @@ def join_nics(
         vf_netdev = by_master.get(name) or take(netdev.mac)
         vmbus = netdev.device if netdev.driver == "hv_netvsc" else None
         driver = netdev.driver if vmbus else "net_failover"
-        synthetic = {"interface": name, "driver": driver, "vmbus_device": vmbus}
+        synthetic = {"interface": name, "driver": driver, "vmbus_device": vmbus, "operstate": netdev.operstate}
         nics.append(host.nic(netdev, vf_netdev, synthetic=synthetic, paired=name in by_master, **_use(netdev.mac, handed_over)))
-    for device in userspace:
+    for device in without_interface:
         vf_netdev = take(device["mac"])
-        synthetic = {"interface": None, "driver": device["driver"], "vmbus_device": device["guid"]}
-        use = {"use": "userspace", "handed_over": device["mac"] in handed_over}
+        synthetic = {"interface": None, "driver": device["driver"], "vmbus_device": device["guid"], "operstate": None}
+        use = {"use": "userspace" if device["driver"] == "uio_hv_generic" else "kernel", "handed_over": device["mac"] in handed_over}
         nics.append(host.nic(None, vf_netdev, synthetic=synthetic, mac=device["mac"], **use))
     for vf in free:
         if vf.name not in used:

@@ -108,6 +108,21 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "Nothing: this collection leaves such interfaces alone.",
     ),
     (
+        "userspace_binding_lost",
+        "Our record gives the NIC to user space, but the kernel has it: the binding did not survive.",
+        "Bind it again (role dpdk_port).",
+    ),
+    (
+        "synthetic_unbound",
+        "The synthetic half of the NIC has no driver, so its VF, if there is one, has nothing to fall back to.",
+        "Bind the VMBus device to hv_netvsc again; a driver_override may stand in the way.",
+    ),
+    (
+        "interface_down",
+        "The synthetic interface is down, and its VF with it: nobody uses the NIC.",
+        "Nothing if that is wanted; else set the synthetic interface up.",
+    ),
+    (
         "userspace_unasked",
         "The interface is bound to uio_hv_generic although neither a record of ours nor accelnet_nics asks for it.",
         "Name its MAC in accelnet_nics when DPDK is to have it, else give it back to hv_netvsc.",
@@ -194,6 +209,11 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "suse_unsupported_module",
         "SLES refuses modules that SUSE does not support (allow_unsupported_modules 0).",
         "Use a supported module, or allow unsupported ones in modprobe.d yourself.",
+    ),
+    (
+        "reboot_pending",
+        "A kernel that has what is missing is installed, but another one runs.",
+        "Boot it; with allow_reboot the plan has that as a step.",
     ),
     (
         "not_allowed_by_policy",

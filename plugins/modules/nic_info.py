@@ -107,7 +107,7 @@ nics:
       description: Whether the VF is attached to its synthetic interface.
       type: bool
     synthetic:
-      description: The synthetic half, with C(interface), C(driver) and C(vmbus_device); or V(null).
+      description: The synthetic half, with C(interface), C(driver), C(vmbus_device) and C(operstate); or V(null).
       type: dict
     vf:
       description:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._names import normal_mac
-from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import DRIVER_KINDS
+from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import DRIVER_KINDS, ETHERNET_MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import Facts, check_facts, check_policy
@@ -59,6 +59,15 @@ def _orphan_reasons(facts: Facts, function: t.Mapping[str, t.Any]) -> list[str]:
     return ["facts_unknown" if state["state"] is None else "driver_not_loaded"]
 
 
+def _why_no_interface(facts: Facts, function: t.Mapping[str, t.Any]) -> str:
+    """Why a function with its driver shows no interface: mlx4 makes one only with a second module."""
+    kernel = running_kernel(facts)
+    modules = [kernel["modules"][name] for name in ETHERNET_MODULES[function["kind"]]] if kernel else []
+    if any(module["state"] == "absent" for module in modules):
+        return "driver_missing"
+    return "driver_not_loaded" if any(module["loaded"] is False for module in modules) else "interface_in_other_netns"
+
+
 def _function_verdict(facts: Facts, function: t.Mapping[str, t.Any]) -> Verdict | None:
     """The verdict on a function that shows no interface, or None where its NIC speaks for it."""
     if function["driver"] is None:
@@ -68,7 +77,7 @@ def _function_verdict(facts: Facts, function: t.Mapping[str, t.Any]) -> Verdict 
     elif function["driver"] not in DRIVER_KINDS:
         verdict, reasons = "degraded", ["driver_unexpected"]
     else:
-        verdict, reasons = "degraded", ["interface_in_other_netns"]
+        verdict, reasons = "degraded", [_why_no_interface(facts, function)]
     row = {"interface": None, "mac": None, "pci_address": function["address"], "kind": function["kind"]}
     return {**row, "verdict": verdict, "reasons": reasons, "proven": None}
 
@@ -85,6 +94,9 @@ def _without_vf(facts: Facts, nic: t.Mapping[str, t.Any], functions: list[Verdic
         return ["pci_hyperv_missing"]
     counted = [nic["statistics"][key] or 0 for key in ("vf_rx_bytes", "vf_tx_bytes")]
     return ["vf_revoked" if any(counted) else "vf_not_offered"]
+
+
+_DOWN = ("down", "lowerlayerdown", "notpresent")
 
 
 def _is_link_local(address: str) -> bool:
@@ -109,8 +121,8 @@ def _vf_faults(nic: t.Mapping[str, t.Any]) -> list[str]:
     faults = []
     if nic["synthetic"] and not nic["paired"]:
         faults.append("vf_not_enslaved")
-    if vf["operstate"] in ("down", "lowerlayerdown", "notpresent"):
-        faults.append("vf_down")
+    if vf["operstate"] in _DOWN:
+        faults.append("interface_down" if (nic["synthetic"] or {}).get("operstate") in _DOWN else "vf_down")
     if nic["synthetic"] and any(not _is_link_local(address) for address in vf["addresses"] or []):
         faults.append("vf_has_address")
     return faults
@@ -142,6 +154,10 @@ def _nic_verdict(
     if nic["use"] == "userspace":
         unasked = not nic.get("handed_over") and nic["mac"] not in asked
         verdict, reasons = ("degraded", ["userspace_unasked"]) if unasked else ("userspace", [])
+    elif nic.get("handed_over"):
+        verdict, reasons = "degraded", ["userspace_binding_lost"]
+    elif nic["synthetic"] and nic["synthetic"]["interface"] is None:
+        verdict, reasons = "degraded", ["synthetic_unbound"]
     elif vf is None:
         verdict, reasons = ("synthetic", _without_vf(facts, nic, functions)) if nic["synthetic"] else ("unsupported", ["unsupported_nic"])
     else:
@@ -152,6 +168,8 @@ def _nic_verdict(
         verdict = "degraded" if reasons else "accelerated"
         if verdict == "accelerated":
             reasons = proof_reasons + (["loaded_differs_from_installed"] if _differs(facts, nic) else [])
+            # Without the kernel's answers nobody knows whether the VF has an address of its own.
+            reasons += ["facts_unknown"] if nic["synthetic"] and vf["addresses"] is None else []
     row = {"interface": nic["interface"], "mac": nic["mac"], "pci_address": vf["pci_address"] if vf else None}
     return {**row, "kind": nic["kind"], "verdict": verdict, "reasons": reasons, "proven": proven}
 
@@ -184,5 +202,5 @@ def assess(
     try:
         functions = [row for row in (_function_verdict(facts, function) for function in facts["pci_functions"] or []) if row]
         return [_nic_verdict(facts, nic, functions, measured, asked) for nic in facts["nics"] or []] + functions
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AccelnetError("bad_facts", f"the facts are not what nic_info returns: {error!r}") from error

@@ -27,7 +27,7 @@ BLOCKED_WAYS = ("inbox", "package", "kernel", "backport", "source")
 
 _DEB_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _COMPARISON = re.compile(r"^(>=|<=|>|<)?(\d+(?:\.\d+)*)$")
-_VERSION_ID = re.compile(r"^\d+(\.\d+)*$")
+_VERSION_ID = re.compile(r"^\d{1,9}(\.\d{1,9}){0,4}\Z")
 
 
 class CompatError(ValueError):

@@ -8,6 +8,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._names import is_release, normal_mac
@@ -22,13 +23,11 @@ NIC_KINDS = ("mana", "mlx5", "mlx4")
 # Option -> default. The type of the default is the type of the option, unless _CHOICES or _LISTS say more.
 DEFAULTS: dict[str, t.Any] = {
     "driver_sources": ["inbox", "package"],
-    "kernel_updates": "dkms",
     "allow_untested_backport": False,
     "allow_reboot": False,
     "allow_source_builds": False,
     "allow_unblacklist": False,
     "module_signing": False,
-    "offline": False,
     "mana_ib": "auto",
     "dpdk_mode": "netvsc",
     "target_kernels": "running",
@@ -37,7 +36,6 @@ DEFAULTS: dict[str, t.Any] = {
     "nics": [],
 }
 _CHOICES = {
-    "kernel_updates": ("dkms", "prebuilt", "hold"),
     "mana_ib": ("auto", "present", "absent"),
     "dpdk_mode": ("netvsc", "mana"),
 }
@@ -47,6 +45,7 @@ _LISTS: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
     "target_kernels": (None, ("running", "default", "all")),
     "target_nics": (NIC_KINDS, ("observed",)),
 }
+_VERSION = re.compile(r"^\d{1,9}(\.\d{1,9}){0,4}\Z")
 _VERSIONED = ("rdma_core", "dpdk")
 
 
@@ -74,7 +73,11 @@ def _check(name: str, value: t.Any) -> t.Any:
     elif name == "minimum_versions":
         if not isinstance(value, t.Mapping) or set(value) - set(_VERSIONED):
             raise _bad(f"policy option {name} is {value!r}, must give versions of: {', '.join(_VERSIONED)}")
-        return {key: str(version) for key, version in value.items()}
+        for key, version in value.items():
+            # A number would be wrong already: YAML reads 22.10 as 22.1.
+            if not isinstance(version, str) or not _VERSION.match(version):
+                raise _bad(f"policy option {name} has {key}: {version!r}, must be a version such as '22.11', quoted")
+        return dict(value)
     elif name == "nics":
         return check_macs(value)
     elif not isinstance(value, bool):
@@ -101,13 +104,15 @@ def check_goal(goal: t.Any) -> str:
 
 def check_macs(macs: t.Any) -> list[str]:
     """MAC addresses in their normal form, each once. Raises AccelnetError (bad_mac)."""
+    if macs is None:
+        return []
     if isinstance(macs, str) or not isinstance(macs, t.Sequence):
-        raise AccelnetError("bad_mac", f"the NICs are {macs!r}, must be a list of MAC addresses")
+        raise AccelnetError("bad_mac", f"nics: {macs!r} must be a list of MAC addresses")
     found: dict[str, None] = {}
     for entry in macs:
         mac = normal_mac(entry) if isinstance(entry, str) else None
         if mac is None:
-            raise AccelnetError("bad_mac", f"{entry!r} is not a MAC address; quote it, as YAML reads some as numbers")
+            raise AccelnetError("bad_mac", f"nics: {entry!r} is not a MAC address; quote it, as YAML reads some as numbers")
         found.setdefault(mac)
     return list(found)
 

@@ -23,6 +23,7 @@ Kernel = t.Mapping[str, t.Any]
 
 # The order in which steps are carried out.
 _ORDER = (
+    ("nic_driver", "boot"),
     ("nic_driver", "unblacklist"),
     ("nic_driver", "package"),
     ("nic_driver", "kernel"),
@@ -124,15 +125,14 @@ class Target:
         """Whether the facts describe a machine; those of an image do not."""
         return self.facts["nics"] is not None
 
-    @functools.cached_property
-    def hyperv(self) -> bool:
-        """Whether synthetic interfaces are to be expected: on Azure, and in images for it."""
-        return not self.has_hardware or bool(self.facts["vmbus_devices"])
+    def has_vmbus(self, vmbus_class: str) -> bool:
+        """Whether devices of a VMBus class are to be expected: where they are seen, and in images."""
+        return not self.has_hardware or any(device["class"] == vmbus_class for device in self.facts["vmbus_devices"] or [])
 
     @property
     def uses_netvsc(self) -> bool:
         """Whether DPDK is to have the synthetic interface too, as fall-back while the VF is away."""
-        return self.hyperv and self.policy["dpdk_mode"] == "netvsc"
+        return self.has_vmbus("netvsc") and self.policy["dpdk_mode"] == "netvsc"
 
     @functools.cached_property
     def observed_kinds(self) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class Target:
 
 def version_of(text: str | None) -> tuple[int, ...] | None:
     """The numbers of a version, without its epoch; None when there are none."""
-    numbers = re.findall(r"\d+", re.sub(r"^\d+:", "", text or ""))
+    numbers = re.findall(r"\d{1,9}", re.sub(r"^\d+:", "", text or ""))
     return tuple(int(number) for number in numbers) or None
 
 
@@ -183,10 +183,15 @@ def higher(*versions: str | None) -> str | None:
     return max(known, key=lambda version: version_of(version) or (), default=None)
 
 
-def is_below(version: str | None, minimum: str | None) -> bool:
-    """Whether a version is known to be lower than the minimum."""
+def is_below(version: str | None, minimum: str | None, exact: bool = True) -> bool:
+    """Whether a version is known to be lower than the minimum. One that is not exact has only its first numbers."""
     have, need = version_of(version), version_of(minimum)
-    return have is not None and need is not None and have < need
+    if have is None or need is None:
+        return False
+    if not exact:
+        need = need[: len(have)]
+    longest = max(len(have), len(need))
+    return have + (0,) * (longest - len(have)) < need + (0,) * (longest - len(need))
 
 
 def sentence(*parts: str | None) -> str:

@@ -15,7 +15,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._reasons import Acce
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess, differs_in_memory
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_facts, check_goal, check_macs, check_policy
-from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Kernel, Obstacle, Step, Target
+from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Kernel, Obstacle, Step, Target, is_below, version_of
 from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import from_row, options, route_modules
 from ansible_collections.accelnet.mana.plugins.plugin_utils._userspace import plan_dpdk, plan_ports, plan_rdma_core
 
@@ -27,6 +27,7 @@ _PARTS = {
 _MISSING = {"mana_ib": "mana_ib_missing", "uio_hv_generic": "uio_missing", "pci_hyperv": "pci_hyperv_missing"}
 # Reasons of a verdict that no step here can change.
 _WAIT = (
+    "synthetic_unbound",
     "vf_down",
     "vf_revoked",
     "vf_not_offered",
@@ -61,7 +62,7 @@ def target_kernels(target: Target) -> list[Kernel]:
 
 def _needed(target: Target) -> dict[str, str]:
     """Module -> reason code when it is missing."""
-    modules = ["hv_netvsc", "pci_hyperv"] if target.hyperv else []
+    modules = [module for module, vmbus_class in _VMBUS_CLASS.items() if target.has_vmbus(vmbus_class)]
     for kind in target.kinds:
         modules += target.modules_of(kind)
     if target.goal != "ethernet" and target.kinds:
@@ -106,6 +107,52 @@ def _plan_blacklisted(target: Target, draft: Draft, kernel: Kernel, module: str,
     )
 
 
+def _boots_to(target: Target, kernel: Kernel, missing: t.Collection[str]) -> Kernel | None:
+    """An installed kernel that has what the running one lacks, and that boots next or is newer."""
+    if not target.is_live(kernel):
+        return None
+    found = [
+        other
+        for other in target.facts["kernels"]
+        if other is not kernel
+        and (other["default_boot"] or is_below(kernel["release"], other["release"]))
+        and all(
+            other["modules"][name]["state"] in ("builtin", "module") and not other["modules"][name]["blacklisted"]
+            for name in _needed(target)
+        )
+        and not any(_compat.blocks(f"module:{name}", target.host(other), "inbox") for name in missing)
+    ]
+    return max(found, key=lambda other: (bool(other["default_boot"]), version_of(other["release"]) or ()), default=None)
+
+
+def _plan_boot(target: Target, draft: Draft, kernel: Kernel, other: Kernel, missing: t.Mapping[str, str]) -> bool:
+    """The step that boots an installed kernel; False when the policy forbids it, with the block that says so."""
+    release = other["release"]
+    for option, allowed in (
+        ("driver_sources", "inbox" in target.policy["driver_sources"]),
+        ("allow_reboot", target.policy["allow_reboot"]),
+    ):
+        if not allowed:
+            draft.block(
+                f"kernel {kernel['release']}",
+                Obstacle("reboot_pending", f"Boot {release}, which is installed and has what is missing.", option),
+            )
+            return False
+    draft.steps.append(
+        Step(
+            role="nic_driver",
+            action="boot",
+            subject=release,
+            kernel=release,
+            provides=(f"running:{release}",),
+            reasons=("reboot_pending", *sorted(set(missing.values()))),
+            why=f"{kernel['release']} runs and lacks {', '.join(missing)}; {release} is installed and has all of it.",
+            reboot=True,
+        )
+    )
+    return True
+
+
 def _plan_load(target: Target, draft: Draft, kernel: Kernel, modules: list[str]) -> None:
     release = kernel["release"]
     if "inbox" not in target.policy["driver_sources"]:
@@ -148,6 +195,9 @@ def _plan_kernel(target: Target, draft: Draft, kernel: Kernel) -> None:
             _plan_blacklisted(target, draft, kernel, module, reason)
         elif target.is_live(kernel) and _must_be_loaded(target, module):
             idle.append(module)
+    other = _boots_to(target, kernel, missing) if missing else None
+    if other is not None and _plan_boot(target, draft, kernel, other, missing):
+        return
     if missing:
         route_modules(target, draft, kernel, missing)
     if idle and not any(step.action == "kernel" and step.kernel == release for step in draft.steps):
@@ -183,12 +233,30 @@ def _plan_probe_failures(target: Target, draft: Draft, verdicts: list[Verdict]) 
     failed = {row["kind"] for row in verdicts if "driver_probe_failed" in row["reasons"] and row["kind"] in ETHERNET_MODULES}
     if failed and target.running is not None:
         missing = {module: "driver_probe_failed" for kind in sorted(failed) for module in ETHERNET_MODULES[kind]}
-        before = dict(draft.blocked)
-        route_modules(target, draft, target.running, missing, ways=("kernel", "backport"))
-        if draft.blocked != before or not draft.steps:
-            draft.block_for(
-                "driver_probe_failed", ", ".join(row["pci_address"] for row in verdicts if "driver_probe_failed" in row["reasons"])
-            )
+        before = len(draft.steps)
+        route_modules(target, draft, target.running, missing, ways=("kernel", "backport"), failed=True)
+        if len(draft.steps) == before:
+            addresses = [row["pci_address"] for row in verdicts if "driver_probe_failed" in row["reasons"]]
+            draft.block_for("driver_probe_failed", ", ".join(addresses))
+
+
+def _plan_bindings(target: Target, draft: Draft, verdicts: list[Verdict]) -> None:
+    """NICs that our record gives to user space and the kernel has: bound again for DPDK, else named."""
+    for row in verdicts:
+        if "userspace_binding_lost" in row["reasons"] and (target.goal != "dpdk" or row["mac"] is None):
+            draft.block_for("userspace_binding_lost", row["mac"] or row["interface"] or "?")
+
+
+def _plan_the_rest(target: Target, draft: Draft, verdicts: list[Verdict]) -> None:
+    """No goal is met over an orphaned function, whatever the tables know of it."""
+    running = target.running
+    others = [kernel for kernel in target_kernels(target) if running is not None and kernel["release"] != running["release"]]
+    for row in (row for row in verdicts if row["verdict"] == "orphaned"):
+        if row["kind"] in target.kinds and running is not None and len(others) == len(target_kernels(target)) and others:
+            # What runs is no target: the driver is in the kernels that are.
+            _plan_boot(target, draft, running, others[0], {f"the driver of {row['pci_address']}": row["reasons"][0]})
+        elif row["kind"] not in target.kinds or not (draft.steps or draft.blocked):
+            draft.block_for(row["reasons"][0], row["pci_address"])
 
 
 def _plan_rdma_devices(target: Target, draft: Draft) -> None:
@@ -212,13 +280,17 @@ def _readiness(target: Target, kernel: Kernel) -> dict[str, bool | None]:
 
     def state(module: str) -> bool | None:
         entry = kernel["modules"][module]
+        if entry["loaded"]:
+            return True
         if entry["state"] is None:
-            return True if entry["loaded"] else None
-        return entry["state"] != "absent" and not entry["blacklisted"]
+            return None
+        broken = entry["origin"] == "inbox" and _compat.blocks(f"module:{module}", target.host(kernel), "inbox")
+        return entry["state"] != "absent" and not entry["blacklisted"] and not broken
 
     ready: dict[str, bool | None] = {}
+    of_kinds = {module for kind in ETHERNET_MODULES for module in target.modules_of(kind)}
     for kind in ETHERNET_MODULES:
-        states = [state(module) for module in target.modules_of(kind)]
+        states = [state(module) for module in (*target.modules_of(kind), *(name for name in _needed(target) if name not in of_kinds))]
         ready[kind] = False if False in states else (None if None in states else True)
     return ready
 
@@ -240,10 +312,21 @@ def plan(
     macs = check_macs(nics) or options["nics"]
     check_facts(facts, dict.fromkeys(_PARTS["ethernet"] + _PARTS[goal]))
     target = Target(facts, goal, {**options, "nics": macs})
+    _check_nics(target)
     try:
         return _plan(target)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AccelnetError("bad_facts", f"the facts are not what nic_info returns: {error!r}") from error
+
+
+def _check_nics(target: Target) -> None:
+    """Every MAC that was given has to be that of a NIC, where NICs are known. Raises AccelnetError (bad_mac)."""
+    if target.facts["nics"] is None:
+        return
+    known = [str(nic.get("mac")) for nic in target.facts["nics"] if isinstance(nic, t.Mapping)]
+    for mac in target.policy["nics"]:
+        if mac not in known:
+            raise AccelnetError("bad_mac", f"nics: no NIC of this host has the MAC {mac}; it has: {', '.join(known) or 'none'}")
 
 
 def _plan(target: Target) -> dict[str, t.Any]:
@@ -259,12 +342,14 @@ def _plan(target: Target) -> dict[str, t.Any]:
     for row in verdicts:
         _plan_verdict(target, draft, row)
     _plan_probe_failures(target, draft, verdicts)
+    _plan_bindings(target, draft, verdicts)
     if target.goal != "ethernet" and target.kinds:
         _plan_rdma_devices(target, draft)
         plan_rdma_core(target, draft)
     if target.goal == "dpdk" and target.kinds:
         plan_dpdk(target, draft)
         plan_ports(target, draft)
+    _plan_the_rest(target, draft, verdicts)
     steps = {step.as_dict()["id"]: step for step in sorted(draft.steps, key=lambda step: step.rank)}
     return {
         "goal": target.goal,

@@ -82,12 +82,10 @@ def _packages(target: Target, packages: t.Iterable[str], minimum: str | None) ->
 def _signature(target: Target, kernel: Kernel) -> list[Obstacle]:
     """Whether the kernel would refuse a module that was built here."""
     platform = target.facts["platform"]
-    enforced = kernel["sig_force"] or (
-        target.is_live(kernel) and (platform["sig_enforce"] or platform["lockdown"] in ("integrity", "confidentiality"))
-    )
-    # A kernel that is to boot under Secure Boot locks itself down then, on most distributions.
-    enforced = enforced or bool(platform["secure_boot"])
-    if enforced and not target.policy["module_signing"]:
+    probed = platform["sig_enforce"] is not None or platform["lockdown"] is not None
+    # Secure Boot itself refuses no module; only where the kernel does not say what it enforces it is taken for a sign.
+    enforced = platform["sig_enforce"] or platform["lockdown"] in ("integrity", "confidentiality") if probed else platform["secure_boot"]
+    if (enforced or kernel["sig_force"]) and not target.policy["module_signing"]:
         return [Obstacle("secure_boot_refuses_unsigned", REASONS["secure_boot_refuses_unsigned"].remedy, "module_signing")]
     return []
 
@@ -180,7 +178,7 @@ def report_dead_end(target: Target, draft: Draft, subject: str, capability: str,
     if obstacles:
         draft.block(subject, *obstacles)
     else:
-        draft.block_for("facts_unknown" if host.distribution is None else "no_known_remedy", subject)
+        draft.block_for("facts_unknown" if None in (host.distribution, host.architecture) else "no_known_remedy", subject)
 
 
 def _is_installed(kernel: Kernel | None, row: _compat.Remedy) -> bool:
@@ -197,12 +195,18 @@ def route_modules(
     kernel: Kernel,
     missing: t.Mapping[str, str],
     ways: t.Collection[str] | None = None,
+    failed: bool = False,
 ) -> None:
-    """Steps, or blocks, for the modules that a kernel lacks. ``missing``: module -> reason code."""
+    """Steps, or blocks, for the modules that a kernel lacks. ``missing``: module -> reason code.
+
+    ``failed``: they are there, but do not work, so that only what is newer helps.
+    """
     release = kernel["release"]
     chosen: dict[str, Option] = {}
     for module in missing:
         tried = options(target, f"module:{module}", kernel, ways=ways, beside=missing)
+        if failed:
+            tried = [option for option in tried if not _offers_nothing_newer(target, kernel, option.row)]
         usable = [option for option in tried if not option.obstacles]
         if usable:
             chosen[module] = usable[0]
@@ -224,20 +228,28 @@ def route_modules(
     for key, modules in groups.items():
         option = rows[key]
         draft.unknown_packages.update(option.unasked)
-        draft.steps.append(_module_step(target, kernel, option, modules, missing))
+        draft.steps.append(_module_step(target, kernel, option, modules, missing, failed))
 
 
-def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[str], missing: t.Mapping[str, str]) -> Step:
+def _offers_nothing_newer(target: Target, kernel: Kernel, row: _compat.Remedy) -> bool:
+    """Whether a way to another kernel is known to lead to none that is newer."""
+    versions = [version for name in row.packages for version in target.offers(name) or []]
+    return row.way == "kernel" and bool(versions) and not any(is_below(kernel["release"], version) for version in versions)
+
+
+def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[str], missing: t.Mapping[str, str], failed: bool) -> Step:
     row, release = option.row, kernel["release"]
+    reasons = sorted({missing[module] for module in modules})
+    fault = f"{', '.join(modules)} of kernel {release} failed" if failed else f"Kernel {release} lacks {', '.join(modules)}"
     live = target.is_live(kernel)
     provides = [f"module:{module}@{release}" for module in modules]
     if row.way == "kernel":
         provides = [f"kernel:{row.packages[0]}"] + [f"module:{module}@{row.packages[0]}" for module in row.kernel_provides]
     elif row.way == "backport" and row.backport:
-        provides = [f"module:{module}@{release}" for module in row.backport.modules]
+        modules = list(row.backport.modules)
+        provides = [f"module:{module}@{release}" for module in modules]
     if live and row.way != "kernel":
         provides += [f"loaded:{module}" for module in modules]
-    reasons = sorted({missing[module] for module in modules})
     return Step(
         role="nic_driver",
         action=row.way,
@@ -245,7 +257,7 @@ def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[s
         kernel=release,
         provides=tuple(provides),
         reasons=tuple(reasons),
-        why=sentence(f"Kernel {release} lacks {', '.join(modules)}", row.note),
+        why=sentence(fault, row.note),
         needs=option.needs,
         **from_row(row),
         reboot=row.reboot and target.has_hardware,

@@ -9,8 +9,9 @@ Pure. Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
-from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
+from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS
 from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._plan_parts import Draft, Obstacle, Step, Target, higher, is_below, sentence
 from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Option, from_row, options, report_dead_end
@@ -18,7 +19,11 @@ from ansible_collections.accelnet.mana.plugins.plugin_utils._routes import Optio
 
 def _minimum(target: Target, name: str) -> str | None:
     """The minimum version of rdma_core or dpdk: what MANA needs, or what the policy asks for."""
-    return higher(_compat.limit(f"minimum_{name}") if "mana" in target.kinds else None, target.policy["minimum_versions"].get(name))
+    own = [_compat.limit(f"minimum_{name}")] if "mana" in target.kinds else []
+    unmonitored = any(device["class"] == "netvsc" and not device["monitored"] for device in target.facts["vmbus_devices"] or [])
+    if name == "dpdk" and target.uses_netvsc and unmonitored:
+        own.append(_compat.limit("dpdk_unmonitored_channels"))  # older ones give up at the first such device
+    return higher(*own, target.policy["minimum_versions"].get(name))
 
 
 def _step(
@@ -71,22 +76,28 @@ def needed_pmds(target: Target) -> list[str]:
     return (["net_netvsc"] if target.uses_netvsc else []) + [f"net_{kind}" for kind in target.kinds]
 
 
+def _lacks(dpdk: t.Mapping[str, t.Any], needed: list[str], minimum: str | None) -> tuple[list[str], bool]:
+    """(capabilities that one installation lacks, whether it is too old)."""
+    missing = [f"pmd:{name}" for name in needed if name not in dpdk["pmds"]] + ([] if dpdk["testpmd"] else ["testpmd"])
+    return missing, is_below(dpdk["version"], minimum, dpdk.get("exact", True))
+
+
 def _without_installed(target: Target, capability: str, tried: list[Option]) -> list[Option]:
     """Leaves out a package that is installed and does not have the driver; where drivers are packages, none is that one."""
     dpdk = target.facts["dpdk"]
     missing = capability.startswith("pmd:") and capability[4:] not in dpdk["pmds"]
-    if not missing or dpdk["testpmd"] != "/usr/bin/dpdk-testpmd":
+    if not missing or not any(one["testpmd"] == "/usr/bin/dpdk-testpmd" for one in [dpdk, *(dpdk.get("installations") or [])]):
         return tried
     return [option for option in tried if option.row.way != "package" or len(option.row.packages) > 1]
 
 
 def plan_dpdk(target: Target, draft: Draft) -> None:
     """DPDK with the drivers for the NIC kinds, and testpmd to prove it."""
-    dpdk = target.facts["dpdk"]
     minimum = _minimum(target, "dpdk")
     needed = needed_pmds(target)
-    missing = [f"pmd:{name}" for name in needed if name not in dpdk["pmds"]] + ([] if dpdk["testpmd"] else ["testpmd"])
-    too_old = is_below(dpdk["version"], minimum)
+    # An application finds one DPDK, so one of them has to have everything.
+    found = [(dpdk, *_lacks(dpdk, needed, minimum)) for dpdk in target.facts["dpdk"].get("installations") or [target.facts["dpdk"]]]
+    dpdk, missing, too_old = next((entry for entry in found if not entry[1] and not entry[2]), found[0])
     if not missing and not too_old:
         synthetic = [nic for nic in target.facts["nics"] or [] if nic["synthetic"]]
         several = not target.has_hardware or len(synthetic) > 1
@@ -132,22 +143,24 @@ def _add_dpdk(target: Target, draft: Draft, chosen: list[Option], wanted: list[s
 def plan_ports(target: Target, draft: Draft) -> None:
     """Huge pages, and the NICs that were named for user space."""
     pools = target.facts["hugepages"]
-    if pools is not None and not any(pool["total"] for pool in pools):
+    totals = [pool["total"] for pool in pools or []]
+    if pools is not None and not any(totals) and None in totals:
+        draft.block_for("facts_unknown", "hugepages")
+    elif pools is not None and not any(totals):
         draft.steps.append(
             Step("dpdk_port", "hugepages", "hugepages", ("hugepages",), ("hugepages_missing",), "No huge pages are reserved.", needs=())
         )
-    wanted = target.policy["nics"]
-    if target.facts["nics"] is None:
-        return
-    by_mac = {nic["mac"]: nic for nic in target.facts["nics"]}
-    for mac in wanted:
-        if mac not in by_mac:
-            raise AccelnetError("bad_mac", f"no NIC of this host has the MAC {mac}; it has: {', '.join(str(m) for m in by_mac)}")
-        nic = by_mac[mac]
-        if nic["use"] == "userspace":
+    for nic in target.facts["nics"] or []:
+        mac = nic["mac"]
+        asked = mac in target.policy["nics"] or (nic.get("handed_over") and mac)
+        if not asked or nic["use"] == "userspace":
             continue
-        if nic["default_route"] is not False:
-            draft.block_for("nic_protected", nic["interface"] or mac)
+        if nic["kind"] == "other":
+            draft.block_for("unsupported_nic", nic["interface"] or mac)
+            continue
+        # One that shows no interface carries no route either.
+        if nic["interface"] and nic["default_route"] is not False:
+            draft.block_for("nic_protected", nic["interface"])
             continue
         draft.steps.append(
             Step(
@@ -155,7 +168,7 @@ def plan_ports(target: Target, draft: Draft) -> None:
                 action="bind",
                 subject=mac,
                 provides=(f"userspace:{mac}",),
-                reasons=("nic_used_by_kernel",),
+                reasons=("userspace_binding_lost",) if nic.get("handed_over") else ("nic_used_by_kernel",),
                 why=f"{nic['interface'] or mac} is to be used by DPDK and is still used by the kernel.",
                 needs=tuple(f"pmd:{name}" for name in needed_pmds(target)),
             )

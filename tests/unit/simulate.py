@@ -73,6 +73,16 @@ def apply_steps(facts: Facts, steps: list[dict[str, t.Any]]) -> Facts:
     return after
 
 
+def _boot(facts: Facts, release: str) -> None:
+    """Another installed kernel runs now, with everything loaded that it has."""
+    for kernel in facts["kernels"]:
+        kernel["running"] = kernel["release"] == release
+        for module in kernel["modules"].values():
+            module["loaded"] = kernel["running"] and module["state"] in ("module", "builtin") and not module["blacklisted"]
+            module["loaded_srcversion"] = module["srcversion"] if module["loaded"] else None
+    _bind(facts)
+
+
 def _provide(facts: Facts, step: dict[str, t.Any], provided: str) -> None:
     what, _colon, subject = provided.partition(":")
     if what == "module":
@@ -80,6 +90,8 @@ def _provide(facts: Facts, step: dict[str, t.Any], provided: str) -> None:
         kernel = _kernel(facts, release)
         assert kernel is not None, f"{step['id']} provides {provided} for a kernel that is not there"
         kernel["modules"][module].update(state="module", origin="updates", path=f"/lib/modules/{release}/{module}.ko")
+    elif what == "running":
+        _boot(facts, subject)
     elif what == "kernel":
         _add_kernel(facts, subject, [p.split(":")[1].split("@")[0] for p in step["provides"] if p.startswith("module:")])
     elif what == "loaded":
@@ -94,9 +106,11 @@ def _provide(facts: Facts, step: dict[str, t.Any], provided: str) -> None:
     elif what == "rdma_core":
         facts["rdma_core"]["version"] = "9999.0"
     elif what == "pmd":
+        facts["dpdk"].pop("installations", None)
         facts["dpdk"]["pmds"] = sorted({*facts["dpdk"]["pmds"], subject})
         facts["dpdk"]["version"] = "9999.11"
     elif what == "testpmd":
+        facts["dpdk"].pop("installations", None)
         facts["dpdk"]["testpmd"] = "/usr/bin/dpdk-testpmd"
     elif what == "hugepages":
         facts["hugepages"] = [{"size_kb": 2048, "node": 0, "total": 512, "free": 512}]

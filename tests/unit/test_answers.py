@@ -256,7 +256,7 @@ ROUTES = [
     # Not the default, not the main table, or no way at all
     ("ip route add 10.77.0.0/16 via 10.0.0.1", []),
     ("ip route add 0.0.0.0/1 via 10.0.0.1", []),
-    ("ip route add default via 10.0.0.1 table 100", []),
+    ("ip route add default via 10.0.0.1 table 100", ["v0"]),
     ("ip route add unreachable default; ip -6 route add unreachable default dev lo metric 9", []),
 ]
 

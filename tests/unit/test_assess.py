@@ -120,7 +120,7 @@ def test_what_stands_in_the_way_of_a_backport() -> None:
     hostile: list[tuple[str, t.Callable[[dict[str, t.Any]], None]]] = [
         ("secure_boot_refuses_unsigned", lambda f: f["platform"].update(sig_enforce=True)),
         ("secure_boot_refuses_unsigned", lambda f: f["platform"].update(lockdown="integrity")),
-        ("secure_boot_refuses_unsigned", lambda f: f["platform"].update(secure_boot=True)),
+        ("secure_boot_refuses_unsigned", lambda f: f["platform"].update(secure_boot=True, lockdown=None, sig_enforce=None)),
         ("secure_boot_refuses_unsigned", lambda f: f["kernels"][0].update(sig_force=True)),
         ("suse_unsupported_module", lambda f: f["platform"].update(allow_unsupported_modules=False)),
         ("builtin_not_replaceable", lambda f: f["kernels"][0]["modules"]["mana"].update(state="builtin")),
@@ -174,3 +174,152 @@ def test_foreign_ofed_is_refused() -> None:
     facts = facts_of("deb12-web")
     facts["rdma_core"]["foreign_ofed"] = True
     assert "foreign_ofed_installed" in blocked_reasons(facts, EVERYTHING)
+
+
+def test_secure_boot_alone_refuses_nothing_where_the_kernel_says_what_it_enforces() -> None:
+    facts = facts_of("deb12-web")
+    facts["platform"].update(secure_boot=True, lockdown="none", sig_enforce=False)
+    assert "secure_boot_refuses_unsigned" not in blocked_reasons(facts, backport_only(facts))
+
+
+def test_unknown_addresses_of_a_vf_are_said() -> None:
+    facts = facts_of("deb12-web")
+    facts["nics"][0]["vf"]["addresses"] = None
+    assert (assess(facts)[0]["verdict"], assess(facts)[0]["reasons"]) == ("accelerated", ["facts_unknown"])
+
+
+def test_a_binding_that_did_not_survive_is_named_and_made_again() -> None:
+    facts = facts_of("deb13-rdma")
+    facts["hugepages"] = [{"size_kb": 2048, "node": 0, "total": 512, "free": 512}]
+    nic = facts["nics"][0]
+    nic.update(handed_over=True, default_route=False)
+    assert (assess(facts)[0]["verdict"], assess(facts)[0]["reasons"]) == ("degraded", ["userspace_binding_lost"])
+    assert plan(facts, "ethernet")["blocked"][0]["reason"] == "userspace_binding_lost"
+    result = plan(facts, "dpdk")
+    assert [(step["action"], step["reasons"]) for step in result["steps"]] == [("bind", ["userspace_binding_lost"])]
+
+
+def test_a_synthetic_half_without_driver_is_no_accelerated_nic() -> None:
+    facts = facts_of("deb12-web")
+    nic = facts["nics"][0]
+    nic.update(interface=None, paired=False, default_route=None)
+    nic["synthetic"].update(interface=None, driver=None)
+    next(device for device in facts["vmbus_devices"] if device["class"] == "netvsc")["driver"] = None
+    assert (assess(facts)[0]["verdict"], assess(facts)[0]["reasons"]) == ("degraded", ["synthetic_unbound"])
+    assert "synthetic_unbound" in {entry["reason"] for entry in plan(facts, "ethernet")["blocked"]}
+
+
+def test_a_nic_that_nobody_uses_does_not_hinder_the_goal() -> None:
+    facts = facts_of("deb13-router")
+    nic = facts["nics"][1]
+    nic["synthetic"]["operstate"] = nic["vf"]["operstate"] = "down"
+    assert assess(facts)[1]["reasons"] == ["interface_down"]
+    assert plan(facts, "ethernet")["met"]
+    nic["synthetic"]["operstate"] = "up"
+    assert assess(facts)[1]["reasons"] == ["vf_down"]
+    assert not plan(facts, "ethernet")["met"]
+
+
+def test_an_orphan_that_the_tables_do_not_know_hinders_every_goal() -> None:
+    facts = facts_of("deb12-web")
+    orphan = {**facts["pci_functions"][0], "address": "abcd:00:00.0", "id": "1414:00ff", "kind": "other", "driver": None, "interfaces": []}
+    facts["pci_functions"].append({**orphan, "expected_module": None})
+    for goal in ("ethernet", "rdma", "dpdk"):
+        assert ("driver_missing", "abcd:00:00.0") in {(entry["reason"], entry["subject"]) for entry in plan(facts, goal)["blocked"]}
+
+
+def newer_kernel(facts: dict[str, t.Any]) -> None:
+    """Debian's 6.12, installed and booted next."""
+    kernel = copy.deepcopy(facts["kernels"][0])
+    facts["kernels"][0]["default_boot"] = False
+    kernel.update(release="6.12.117+deb12-cloud-amd64", running=False, default_boot=True)
+    for module in kernel["modules"].values():
+        module.update(state="module", origin="inbox", loaded=False, loaded_srcversion=None)
+    facts["kernels"].append(kernel)
+
+
+def test_an_installed_kernel_that_has_what_is_missing_is_booted_before_anything_is_built() -> None:
+    facts = facts_of("deb12-web")
+    newer_kernel(facts)
+    result = plan(facts, "rdma", policy=EVERYTHING)
+    assert [(step["action"], step["kernel"], step["reboot"]) for step in result["steps"] if step["role"] == "nic_driver"] == [
+        ("boot", "6.12.117+deb12-cloud-amd64", True)
+    ]
+    forbidden = plan(facts, "rdma")
+    assert ("reboot_pending", "allow_reboot") in {(entry["reason"], entry["option"]) for entry in forbidden["blocked"]}
+    facts["kernels"][1]["modules"]["mana_ib"]["state"] = "absent"
+    assert "boot" not in [step["action"] for step in plan(facts, "rdma", policy=EVERYTHING)["steps"]]
+
+
+def test_a_target_that_does_not_run_yet_is_not_met_while_a_function_is_orphaned() -> None:
+    facts = facts_of("deb11-legacy")
+    newer_kernel(facts)
+    result = plan(facts, "ethernet", policy={"target_kernels": "default"})
+    assert not result["met"] and [entry["reason"] for entry in result["blocked"]] == ["reboot_pending"]
+
+
+def test_mlx4_without_its_second_module_is_not_in_another_namespace() -> None:
+    facts = facts_of("rocky810-mlx4")
+    facts["pci_functions"][0]["interfaces"] = []
+    for module, reason in ((False, "driver_not_loaded"), (True, "interface_in_other_netns")):
+        facts["kernels"][0]["modules"]["mlx4_en"]["loaded"] = module
+        assert assess(facts)[-1]["reasons"] == [reason]
+
+
+def dpdk(prefix: str, version: str, *pmds: str, exact: bool = True) -> dict[str, t.Any]:
+    return {"prefix": prefix, "version": version, "exact": exact, "pmds": list(pmds), "testpmd": f"{prefix}/bin/dpdk-testpmd"}
+
+
+def test_one_dpdk_has_to_have_everything() -> None:
+    facts = facts_of("deb13-rdma")
+    mixed = [dpdk("/opt/accelnet/dpdk-26.07", "26.07", "net_mana"), dpdk("/usr", "24.11.4", "net_netvsc")]
+    facts["dpdk"] = {**mixed[0], "installations": mixed}
+    assert "dpdk" in [step["role"] for step in plan(facts, "dpdk", policy=EVERYTHING)["steps"]]
+    whole = [*mixed, dpdk("/opt/own", "25.11", "net_mana", "net_netvsc")]
+    facts["dpdk"] = {**mixed[0], "installations": whole}
+    assert plan(facts, "dpdk", policy=EVERYTHING)["met"]
+
+
+def test_a_version_from_a_soname_is_compared_as_far_as_it_goes() -> None:
+    facts = facts_of("deb13-rdma")
+    for exact, met in ((False, True), (True, False)):
+        one = dpdk("/usr", "24.11", "net_mana", "net_netvsc", exact=exact)
+        facts["dpdk"] = {**one, "installations": [one]}
+        assert plan(facts, "dpdk", policy={"minimum_versions": {"dpdk": "24.11.4"}})["met"] is met
+
+
+def test_an_unmonitored_channel_needs_a_dpdk_that_can_bear_it() -> None:
+    facts = facts_of("deb13-rdma")
+    assert plan(facts, "dpdk")["met"]
+    next(device for device in facts["vmbus_devices"] if device["class"] == "netvsc")["monitored"] = False
+    names = plan(facts, "dpdk", policy=EVERYTHING)["unknown"]["packages"]
+    facts["packages"] = {name: {"version": "24.11.4-1"} for name in names}
+    result = plan(facts, "dpdk", policy=EVERYTHING)
+    assert [(step["role"], step["action"], step["reasons"]) for step in result["steps"]] == [("dpdk", "source", ["version_below_minimum"])]
+
+
+def test_a_nic_that_is_none_of_azures_is_not_bound() -> None:
+    facts = facts_of("deb13-rdma")
+    facts["nics"].append(
+        {**facts["nics"][0], "interface": "ens9", "mac": "02:00:00:00:00:09", "kind": "other", "synthetic": None, "vf": None}
+    )
+    facts["nics"][-1].update(default_route=False)
+    result = plan(facts, "dpdk", ["02:00:00:00:00:09"])
+    assert "bind" not in [step["action"] for step in result["steps"]]
+    assert "unsupported_nic" in {entry["reason"] for entry in result["blocked"]}
+
+
+def test_huge_pages_that_cannot_be_read_are_not_taken_for_none() -> None:
+    facts = facts_of("deb13-rdma")
+    facts["hugepages"] = [{"size_kb": 2048, "node": 0, "total": None, "free": None}]
+    assert [entry["subject"] for entry in plan(facts, "dpdk")["blocked"]] == ["hugepages"]
+
+
+def test_after_a_failed_probe_only_a_newer_kernel_helps() -> None:
+    facts = facts_of("ubu2204-probe")
+    policy = {**EVERYTHING, "driver_sources": ["kernel"]}
+    step = plan(facts, "ethernet", policy=policy)["steps"][0]
+    assert step["action"] == "kernel" and "failed" in step["why"]
+    for version, actions in (("6.2.0.1018.1", []), ("6.8.0.1030.1", ["kernel"])):
+        offered = {**facts, "packages": {name: {"version": version} for name in step["packages"]}}
+        assert [entry["action"] for entry in plan(offered, "ethernet", policy=policy)["steps"]] == actions

@@ -8,6 +8,8 @@ import json
 import pytest
 import trees
 from ansible_collections.accelnet.mana.plugins.module_utils import _netdev
+from ansible_collections.accelnet.mana.plugins.module_utils._netdev import Netdev
+from ansible_collections.accelnet.mana.plugins.module_utils._nics import join_nics
 from trees import link, merged, netdev, pci, pci_path, verbs, vmbus, vmbus_path
 
 MAC = ["00:22:48:71:c2:8{0}".format(number) for number in range(10)]
@@ -55,7 +57,7 @@ def test_one_nic_with_everything():
             "use": "kernel",
             "handed_over": False,
             "paired": True,
-            "synthetic": {"interface": "eth0", "driver": "hv_netvsc", "vmbus_device": GUID[0]},
+            "synthetic": {"interface": "eth0", "driver": "hv_netvsc", "vmbus_device": GUID[0], "operstate": "up"},
             "vf": {"interface": vf_name(0), "pci_address": PCI, "driver": "mana", "dev_port": 0, "operstate": "up", "addresses": []},
             "rdma": {"device": "mana_0", "port": 1, "raw_packet": True},
             "mtu": 1500,
@@ -223,7 +225,7 @@ def test_a_nic_in_user_space(guid, record, mac, handed_over):
     files = {RECORD: json.dumps({"ports": record})} if record else {}
     (nic,) = nics(userspace(guid), files)
     assert (nic["interface"], nic["mac"], nic["use"], nic["handed_over"]) == (None, mac, "userspace", handed_over)
-    assert nic["synthetic"] == {"interface": None, "driver": "uio_hv_generic", "vmbus_device": guid}
+    assert nic["synthetic"] == {"interface": None, "driver": "uio_hv_generic", "vmbus_device": guid, "operstate": None}
     assert (nic["kind"], nic["vf"], nic["addresses"], nic["default_route"], nic["mtu"]) == ("synthetic", None, None, None, None)
 
 
@@ -341,7 +343,7 @@ def test_net_failover_is_one_nic():
         driver,
     )
     assert short(found) == [("ens3", MAC[0], "mana", "kernel", True, "ens4")]
-    assert found[0]["synthetic"] == {"interface": "ens3", "driver": "net_failover", "vmbus_device": None}
+    assert found[0]["synthetic"] == {"interface": "ens3", "driver": "net_failover", "vmbus_device": None, "operstate": "up"}
     assert short(nics(netdev("ens3", MAC[0], virtio), driver)) == [("ens3", MAC[0], "other", "kernel", False, None)]
 
 
@@ -414,3 +416,64 @@ def test_without_hardware_everything_is_null():
     found = trees.facts(merged(paired(), pci(PCI)), hardware=False, uname={"release": "6.1"})
     assert [found[key] for key in ("nics", "pci_functions", "vmbus_devices", "hugepages")] == [None] * 4
     assert [found["boot"]["cmdline"], found["platform"]["azure"], found["kernels"]] == [None, None, []]
+
+
+def interface(name, **more):
+    return Netdev(**{**dict.fromkeys(Netdev._fields), "name": name, "lowers": [], "uppers": [], **more})
+
+
+VF_FUNCTION = [{"address": PCI, "kind": "mana", "driver": "mana", "interfaces": ["vf0"]}]
+
+
+@pytest.mark.parametrize(
+    ("others", "routes", "expected"),
+    [
+        ([], ["eth0"], True),
+        ([], ["vf0"], True),  # DHCP on the VF
+        ([], ["eth9"], False),
+        ([], [], False),
+        ([interface("bond0")], ["bond0"], True),
+        ([interface("bond0", uppers=["vlan5"]), interface("vlan5", master="br0"), interface("br0")], ["br0"], True),
+    ],
+)
+def test_default_routes_through_what_is_stacked_upon_a_nic(others, routes, expected):
+    lower = {"master": "bond0"} if others else {}
+    devices = [
+        interface("eth0", mac=MAC[0], device=GUID[0], driver="hv_netvsc", **lower),
+        interface("vf0", mac=MAC[0], device=PCI, driver="mana", master="eth0"),
+    ]
+    devices += others
+    found = join_nics({one.name: one for one in devices}, VF_FUNCTION, [], [], {"addresses": {}, "default_routes": routes}, {})
+    assert found[0]["default_route"] is expected
+
+
+def test_a_route_through_open_vswitch_is_not_known():
+    devices = {
+        one.name: one
+        for one in [interface("eth0", mac=MAC[0], device=GUID[0], driver="hv_netvsc", master="ovs-system"), interface("ovs-system")]
+    }
+    for routes, expected in ((["br-ex"], None), ([], False), (["eth0"], True)):
+        assert join_nics(devices, [], [], [], {"addresses": {}, "default_routes": routes}, {})[0]["default_route"] is expected
+
+
+@pytest.mark.parametrize(("mode", "use"), [("mana", "userspace"), ("netvsc", "kernel")])
+def test_the_record_against_what_is_seen(mode, use):
+    """With its binding in place a NIC of mode netvsc would show no interface."""
+    devices = {"eth0": interface("eth0", mac=MAC[0], device=GUID[0], driver="hv_netvsc")}
+    found = join_nics(devices, [], [], [], None, {MAC[0]: mode})
+    assert (found[0]["use"], found[0]["handed_over"]) == (use, True)
+
+
+@pytest.mark.parametrize(("driver", "use"), [(None, "kernel"), ("uio_hv_generic", "userspace"), ("vmbus_other", "kernel")])
+def test_a_synthetic_half_that_shows_no_interface_is_a_nic_all_the_same(driver, use):
+    devices_of_vmbus = [{"guid": GUID[0], "class": "netvsc", "driver": driver, "driver_override": None, "mac": MAC[0], "monitored": True}]
+    devices = {"vf0": interface("vf0", mac=MAC[0], device=PCI, driver="mana")}
+    found = join_nics(devices, VF_FUNCTION, devices_of_vmbus, [], None, {})
+    assert [(nic["interface"], nic["use"], nic["vf"]["interface"]) for nic in found] == [(None, use, "vf0")]
+
+
+def test_a_synthetic_half_in_another_namespace_is_no_nic_of_this_one():
+    devices_of_vmbus = [
+        {"guid": GUID[0], "class": "netvsc", "driver": "hv_netvsc", "driver_override": None, "mac": MAC[0], "monitored": True}
+    ]
+    assert join_nics({}, [], devices_of_vmbus, [], None, {}) == []
