@@ -22,7 +22,7 @@ setup-run:
 audit: setup-run ## audit this machine; says where the report is
 	@scripts/audit -i localhost, -c local $(ARGS)
 
-demo: setup-run ## audit the example fleet: 40 recorded and synthesised hosts, no network
+demo: setup-run ## audit the example fleet: more than 50 recorded and synthesised hosts, no network
 	@scripts/audit -i examples/fleet/inventory.yml $(ARGS)
 
 test: setup ## everything that CI runs

@@ -47,7 +47,8 @@ class ActionModule(ControllerAction):
             if answer.get("packages"):
                 kept = _host_result.keep(host, options, plain(registered), plain(answer["packages"]))
         for_core = {key: registered[key] for key in _FOR_CORE if key in registered}
-        if registered.get("failed"):
-            failure = {"failed": True, "msg": kept["error"]["message"], "reason": kept["error"]["reason"]}
+        trouble = kept.pop("error")
+        if kept["status"] == "failed":
+            failure = {"failed": True, "msg": trouble["message"], "reason": trouble["reason"]}
             return {**for_core, **failure, "status": kept["status"], "path": kept["path"]}
         return {**for_core, **kept}

@@ -33,5 +33,9 @@ class ActionModule(ControllerAction):
         _report.check_fail_on(arguments["fail_on"])
         if arguments["query"]:
             _report.check_query(arguments["query"])
-        run_dir, run_id = _run_files.begin_run(controller_path(arguments["report_dir"]), arguments["run_id"], run)
+        # Empty as not given: that is what a survey or a variable of a pipeline passes for it.
+        report_dir = arguments["report_dir"] or self.SPEC["report_dir"]["default"]
+        run_dir, run_id = _run_files.begin_run(controller_path(report_dir), arguments["run_id"] or None, run)
+        # Shown at once, as whoever interrupts the run needs it. Not on stdout, which may be a callback's JSON.
+        self._display.display(f"The results go to {run_dir}", stderr=True)
         return {"run_dir": run_dir, "run_id": run_id}

@@ -38,8 +38,9 @@ def _failure(failed_on: t.Sequence[tuple[str, str]], paths: t.Mapping[str, str])
     lines = [f"{host}: {code}" for host, code in failed_on[:_NAMED]]
     if len(failed_on) > _NAMED:
         lines.append(f"and {len(failed_on) - _NAMED} more")
-    where = f" The report: {next(iter(paths.values()))}" if paths else ""
-    return f"fail_on matched {len(failed_on)} times: {'; '.join(lines)}.{where}"
+    file = paths.get("html") or next(iter(paths.values()), None)
+    where = f" (see {file})" if file else ""
+    return f"fail_on matched {len(failed_on)} times{where}: {'; '.join(lines)}"
 
 
 class ActionModule(ControllerAction):

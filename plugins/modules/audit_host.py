@@ -16,6 +16,7 @@ description:
     M(accelnet.mana.package_candidates), for hosts whose plan asks for it.
   - The result is in the host's file of the run as soon as the host was looked at, so that a run which is interrupted can
     be reported as far as it came. That of a host which cannot be reached or on which the module fails is kept too.
+  - Fails where there is no plan, also because of what was given for the host, such as a MAC address that it does not have.
 options:
   run_dir:
     description: Directory of the run, as M(accelnet.mana.report_begin) returned it.
@@ -64,37 +65,32 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: V(ok), V(failed), V(unreachable) or V(not_run).
+  description: V(ok), or V(failed) when the task fails.
   type: str
   returned: when the run could be read
   sample: ok
 verdicts:
-  description: One verdict per NIC, see P(accelnet.mana.assess#filter). Empty without facts.
+  description: One verdict per NIC, see P(accelnet.mana.assess#filter).
   type: list
   elements: dict
-  returned: when the run could be read
+  returned: success
 met:
-  description: Whether the host is what the goal asks for. V(null) where that is not known.
+  description: Whether the host is what the goal asks for.
   type: bool
-  returned: when the run could be read
+  returned: success
 unknown_packages:
   description: What M(accelnet.mana.package_candidates) has to be asked for before the plan is certain.
   type: list
   elements: str
-  returned: when the run could be read
+  returned: success
   sample: [rdma-core]
-error:
-  description: C(reason) and C(message) of a host without facts or plan, else V(null).
-  type: dict
-  returned: when the run could be read
-  sample: {reason: host_unreachable, message: "Failed to connect to the host via ssh"}
 path:
   description: The host's file on the controller.
   type: str
   returned: when the run could be read
-  sample: /home/me/accelnet-reports/20261123T040506Z/hosts/web1-2aafb8e1e9bb1d8b.json
+  sample: /home/me/accelnet-reports/20261123T040506Z/hosts/web1-659a7fb2af476fae.json
 reason:
-  description: The reason code of a failure, V(bad_run_dir) or that of M(accelnet.mana.nic_info).
+  description: The reason code of a failure, V(bad_run_dir), that of M(accelnet.mana.nic_info) or that of P(accelnet.mana.plan#filter).
   type: str
   returned: on failure
 """

@@ -28,7 +28,7 @@ options:
     description:
       - Whether to describe the machine (NICs, running kernel, huge pages, Secure Boot) or only what is installed.
       - V(auto) is V(true) for V(/) when that is neither a chroot nor a container, and for a tree or snapshot with a
-        C(sys) directory that is not empty.
+        C(sys) directory that is not empty, unless that is the C(/sys) of this machine, mounted for an image build.
       - With V(false) everything that would describe the machine that builds an image is V(null).
     type: str
     choices: [auto, 'true', 'false']
@@ -135,14 +135,14 @@ nics:
 pci_functions:
   description:
     - PCI functions of class 0200 (Ethernet), with C(address), C(id), C(kind), C(driver), C(expected_module),
-      C(interfaces) and C(numa_node). V(null) without hardware.
+      C(interfaces) and C(numa_node). V(null) without hardware or C(/sys/bus).
   type: list
   elements: dict
   returned: when O(subset) has V(nics)
 vmbus_devices:
   description:
     - Hyper-V's synthetic interfaces and virtual PCI buses, with C(guid), C(class), C(driver), C(driver_override),
-      C(mac) and C(monitored). V(null) without hardware.
+      C(mac) and C(monitored). V(null) without hardware or C(/sys/bus).
   type: list
   elements: dict
   returned: when O(subset) has V(nics)
@@ -174,7 +174,7 @@ kernels:
           pci_hyperv, uio_hv_generic and ib_uverbs by name.
         - Each has C(state) (V(builtin), V(module), V(absent) or V(null)), C(origin) (V(inbox), V(updates), V(extra),
           V(weak-updates), V(other) or V(null)), C(path), C(srcversion), C(version), C(signer), C(vermagic), C(loaded),
-          C(loaded_srcversion), C(blacklisted) and C(blacklisted_by).
+          C(loaded_srcversion), C(blacklisted) and C(blacklisted_by). What is built in cannot be blacklisted.
         - C(srcversion), C(version), C(signer) and C(vermagic) are read for mana, mana_ib and for modules that did not
           come with the kernel.
       type: dict
@@ -195,10 +195,57 @@ rdma_core:
   type: dict
   returned: when O(subset) has V(rdma)
 dpdk:
-  description: Its C(version), C(pmds), C(testpmd) and C(prefix).
+  description:
+    - The installation that counts, which is the first of RV(dpdk.installations) with dpdk-testpmd and any of the drivers,
+      else the first. Nothing is put together from several.
   type: dict
   returned: when O(subset) has V(dpdk)
-  sample: {version: 24.11.4, pmds: [net_mana, net_netvsc], testpmd: /usr/bin/dpdk-testpmd, prefix: /usr}
+  contains:
+    prefix:
+      description: Where it is installed, V(null) without DPDK.
+      type: str
+      sample: /usr
+    version:
+      description: Its version.
+      type: str
+      sample: 24.11.4
+    exact:
+      description:
+        - Whether the version is that of its pkg-config file. V(false) when it was told from the ABI number of the library
+          alone, which every release of a year has; V(null) without DPDK.
+      type: bool
+    pmds:
+      description: The poll-mode drivers for Azure's NICs and for virtual ones.
+      type: list
+      elements: str
+      sample: [net_mana, net_netvsc]
+    testpmd:
+      description: The path of dpdk-testpmd below the same prefix, or V(null).
+      type: str
+      sample: /usr/bin/dpdk-testpmd
+    installations:
+      description:
+        - All installations, one for each prefix with the library librte_eal. Those below C(/opt/accelnet) come first, the
+          newest leading, then the others in the order in which the loader looks.
+      type: list
+      elements: dict
+      contains:
+        prefix:
+          description: As RV(dpdk.prefix).
+          type: str
+        version:
+          description: As RV(dpdk.version).
+          type: str
+        exact:
+          description: As RV(dpdk.exact).
+          type: bool
+        pmds:
+          description: As RV(dpdk.pmds).
+          type: list
+          elements: str
+        testpmd:
+          description: As RV(dpdk.testpmd).
+          type: str
 hugepages:
   description: Huge pages by C(size_kb) and C(node), with C(total) and C(free) pages. V(null) without hardware.
   type: list

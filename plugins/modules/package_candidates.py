@@ -30,6 +30,8 @@ options:
     description:
       - The system to ask for. V(/) is the running host; another directory is a mounted image or chroot that has its own
         repository configuration; a file is a snapshot with recorded answers.
+      - No plugin or hook of another root is run. Yet the package manager reads that root's configuration and caches with
+        the rights of the remote user, so a root that is not trusted at all is better asked by a user without any.
     type: path
     default: /
 extends_documentation_fragment:

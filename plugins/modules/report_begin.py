@@ -15,17 +15,20 @@ description:
   - Makes the directory of a run on the controller and notes there which hosts the run is about, so that hosts which
     the run does not come to are in the report too.
   - Checks everything that the whole run depends on, before any host is asked.
+  - Shows the directory at once, as whoever interrupts the run needs it to report what there is.
   - Use it once per play, with C(run_once).
 options:
   report_dir:
     description:
       - Directory of all runs on the controller. A relative path is below the directory in which ansible was started.
+      - Empty is as not given.
     type: str
     default: accelnet-reports
   run_id:
     description:
       - Name of the run's own directory there, with letters, digits, dots, dashes and underscores. It must not exist.
       - The default is the time, such as V(20261123T040506Z), with a number behind it when there is such a run already.
+        Empty is as not given.
     type: str
   goal:
     description: What the hosts are to be capable of.

@@ -101,7 +101,7 @@ path:
   description: The host's file on the controller.
   type: str
   returned: success
-  sample: /home/me/accelnet-reports/20261123T040506Z/hosts/web1-2aafb8e1e9bb1d8b.json
+  sample: /home/me/accelnet-reports/20261123T040506Z/hosts/web1-659a7fb2af476fae.json
 reason:
   description: The reason code of a failure, V(bad_run_dir).
   type: str

@@ -35,8 +35,30 @@ options:
       - Answers of M(accelnet.mana.package_candidates) to keep with the snapshot, so that its plan is certain.
     type: dict
     default: {}
+  dest:
+    description:
+      - Directory on the controller to keep the snapshot in, as a file that only its owner can read. A relative path is
+        below the directory in which ansible was started. The directory is made when it does not exist.
+      - The file's name starts with that of the host as far as that can be a file name, and no two hosts have the same.
+    type: path
 extends_documentation_fragment:
   - accelnet.mana.attributes.info
+attributes:
+  check_mode:
+    description: Can run in check mode and tell what would happen, without touching the host.
+    support: full
+    details:
+      - Reads the host, does not write the file of O(dest), and returns its path.
+  idempotent:
+    description: Changes nothing when it is run again.
+    support: partial
+    details:
+      - Hosts are only read. With O(dest) each run writes the file again, as its pseudonyms are new.
+  action:
+    description: Has a part that runs on the controller.
+    support: full
+    details:
+      - It writes the file of O(dest).
 seealso:
   - module: accelnet.mana.nic_info
 """
@@ -45,13 +67,12 @@ EXAMPLES = r"""
 - name: Record this host
   accelnet.mana.snapshot:
     description: eth1 stays synthetic after a redeploy
+    dest: accelnet-snapshots
   register: recorded
 
-- name: Keep it on the controller
-  ansible.builtin.copy:
-    content: "{{ recorded.snapshot | to_nice_json }}"
-    dest: "./{{ inventory_hostname }}.json"
-    mode: "0600"
+- name: Look at what was recorded, anywhere
+  accelnet.mana.nic_info:
+    root: "{{ recorded.path }}"
   delegate_to: localhost
 """
 
@@ -59,7 +80,12 @@ RETURN = r"""
 snapshot:
   description: The snapshot, with C(snapshot_version), C(provenance), C(description), C(sources), C(files) and C(answers).
   type: dict
-  returned: success
+  returned: success and O(dest) is not given
+path:
+  description: The file on the controller.
+  type: str
+  returned: success and O(dest) is given
+  sample: /home/me/accelnet-snapshots/web1-659a7fb2af476fae.json
 read_warnings:
   description: What could not be read, or was malformed.
   type: list
@@ -108,6 +134,7 @@ def main() -> None:
             "description": {"type": "str", "default": ""},
             "names": {"type": "list", "elements": "str", "default": []},
             "packages": {"type": "dict", "default": {}},
+            "dest": {"type": "path"},  # for the action plugin of the same name, which does not pass it on
         },
         supports_check_mode=True,
     )

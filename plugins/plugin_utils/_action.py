@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The accelnet.mana authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the actions of the report share: they run on the controller only and turn bad input into a failed result.
+"""What the actions share: most run on the controller only, and all turn bad input into a failed result.
 
 Private to this collection.
 """
@@ -27,7 +27,8 @@ class ControllerAction(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = self.validate_argument_spec(self.SPEC)[1]
         try:
-            result.update(self.act(plain({name: arguments.get(name) for name in self.SPEC}), task_vars or {}), changed=False)
+            acted = self.act(plain({name: arguments.get(name) for name in self.SPEC}), task_vars or {})
+            result.update({"changed": False, **acted})
         except AccelnetError as error:
             result.update(failed=True, changed=False, msg=error.message, reason=error.reason)
         return result

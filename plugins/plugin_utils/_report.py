@@ -9,6 +9,7 @@ Private to this collection.
 from __future__ import annotations
 
 import collections
+import contextlib
 import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, VERDICTS, AccelnetError
@@ -152,16 +153,41 @@ def fail_on(report: t.Mapping[str, t.Any], codes: t.Any) -> list[tuple[str, str]
     return found
 
 
+def _bad_query(expression: str, trouble: str, error: Exception) -> AccelnetError:
+    # jmespath repeats the value that a function cannot take: that may be the whole report.
+    return AccelnetError("bad_query", f"the query {_short(repr(expression), 100)} {trouble}: {_short(str(error), 200)}")
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _calls(node: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, int]]:
+    """(name, number of arguments) of every function that a parsed expression calls."""
+    if node["type"] == "function_expression":
+        yield node["value"], len(node["children"])
+    for child in node["children"]:
+        if isinstance(child, dict):
+            yield from _calls(child)
+
+
 def check_query(expression: str) -> t.Any:
     """The compiled expression. Raises AccelnetError: bad_query, jmespath_missing."""
     try:
         import jmespath
+        import jmespath.exceptions
+        import jmespath.functions
     except ImportError as error:
         raise AccelnetError("jmespath_missing", f"the query needs the Python library jmespath on the controller: {error}") from error
     try:
-        return jmespath.compile(expression)
+        compiled = jmespath.compile(expression)
+        # Searching an empty report would not do: what is in a filter is not called for a list without entries.
+        for name, count in _calls(compiled.parsed):
+            with contextlib.suppress(jmespath.exceptions.JMESPathTypeError):
+                jmespath.functions.Functions().call_function(name, [None] * count)
+        return compiled
     except (ValueError, RecursionError) as error:  # JMESPathError is a ValueError
-        raise AccelnetError("bad_query", f"the query {expression!r} is no JMESPath expression: {error}") from error
+        raise _bad_query(expression, "is no JMESPath expression", error) from error
 
 
 def query(report: t.Mapping[str, t.Any], expression: str) -> t.Any:
@@ -170,4 +196,4 @@ def query(report: t.Mapping[str, t.Any], expression: str) -> t.Any:
     try:
         return compiled.search(report)
     except (ValueError, TypeError, RecursionError) as error:
-        raise AccelnetError("bad_query", f"the query {expression!r} cannot be applied to the report: {error}") from error
+        raise _bad_query(expression, "cannot be applied to the report", error) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -51,13 +52,14 @@ def plain(value: t.Any) -> t.Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a file whole or not at all. Raises AccelnetError (bad_run_dir)."""
+def write_text(path: str, text: str, mode: int = 0o666) -> None:
+    """Writes a file whole or not at all, with the part of ``mode`` that the umask leaves. Raises AccelnetError (bad_run_dir)."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
         # Not the tempfile module, as its files are always 0600: a report is as readable as the user's umask says.
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        opener = functools.partial(os.open, mode=mode)
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n", opener=opener) as file:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:
@@ -68,9 +70,9 @@ def write_text(path: str, text: str) -> None:
             os.unlink(temporary)
 
 
-def write_json(path: str, data: t.Any) -> None:
+def write_json(path: str, data: t.Any, mode: int = 0o666) -> None:
     # ASCII only: inventory names may hold what UTF-8 cannot encode.
-    write_text(path, json.dumps(data, indent=1) + "\n")
+    write_text(path, json.dumps(data, indent=1) + "\n", mode)
 
 
 def begin_run(report_dir: str, run_id: str | None, run: t.Mapping[str, t.Any]) -> tuple[str, str]:
@@ -100,7 +102,10 @@ def begin_run(report_dir: str, run_id: str | None, run: t.Mapping[str, t.Any]) -
         run_dir = os.path.join(report_dir, taken)
         os.mkdir(os.path.join(run_dir, "hosts"))
     except OSError as error:
-        raise AccelnetError("bad_run_dir", f"cannot make the run in report_dir {report_dir}: {error.strerror}") from error
+        raise AccelnetError(
+            "bad_run_dir",
+            f"cannot make the run in report_dir {report_dir}: {error.strerror}; accelnet_report_dir gives the playbooks another one",
+        ) from error
     write_json(os.path.join(run_dir, "run.json"), {"schema_version": SCHEMA_VERSION, "run_id": taken, "time": now(), **run})
     return run_dir, taken
 

@@ -250,6 +250,24 @@ def test_dnf(rpms: Path, tmp_path: Path) -> None:
     assert (answer["packages"], answer["unknown"], answer["read_warnings"]) == (OFFERED, [], [])
 
 
+def test_plugins_of_an_image_do_not_run(rpms: Path, tmp_path: Path) -> None:
+    """An image's dnf.conf can name plugins anywhere, in the image too; root's rights are not for them."""
+    need("dnf")
+    root, mark = el(tmp_path, rpms), tmp_path / "mark"
+    run("dnf", "-q", f"--installroot={root}", "--forcearch=x86_64", "makecache", HOME=str(root))
+    for folder in ("plugins", "conf"):
+        (root / folder).mkdir()
+    (root / "plugins/x.py").write_text(f"import dnf\nopen({str(mark)!r}, 'w').close()\nclass X(dnf.Plugin):\n    name = 'x'\n")
+    (root / "conf/x.conf").write_text("[main]\nenabled=1\n")
+    with (root / "etc/dnf/dnf.conf").open("a") as stream:
+        stream.write(f"plugins=1\npluginpath={root}/plugins\npluginconfpath={root}/conf\n")
+    run("dnf", "-q", "-C", f"--installroot={root}", "--forcearch=x86_64", "repoquery", "dpdk", HOME=str(root))
+    assert mark.exists(), "the trap does not work"
+    mark.unlink()
+    answer = ask(root, ASKED)
+    assert (answer["packages"], mark.exists()) == (OFFERED, False)
+
+
 def test_dnf_that_was_never_refreshed(rpms: Path, tmp_path: Path) -> None:
     need("dnf")
     answer = unchanged_while_asked(el(tmp_path, rpms), ASKED)
@@ -267,6 +285,24 @@ def test_dnf_with_a_repository_that_was_never_fetched(rpms: Path, tmp_path: Path
     assert "new" in answer["read_warnings"][0]
 
 
+def trap(path: Path, mark: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    path.chmod(0o755)
+
+
+def test_programs_of_an_image_do_not_run_for_apt(debs: Path, tmp_path: Path) -> None:
+    root, mark = debian(tmp_path, debs), tmp_path / "mark"
+    apt_update(root)
+    for name in ("dpkg", "x"):
+        trap(root / "usr/bin" / name, mark)
+    program = root / "usr/bin/x"
+    hooks = "".join(f'{hook} {{"{program}";}};\n' for hook in ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "DPkg::Pre-Invoke"))
+    (root / "etc/apt/apt.conf.d/99x").write_text(f'Dir::Bin::dpkg "{program}";\nDir::Bin::methods "{program.parent}";\n{hooks}')
+    (root / "usr/bin/env").unlink()  # then apt asks dpkg for architectures
+    assert (ask(root, ["rdma-core"])["packages"]["rdma-core"] is None, mark.exists()) == (False, False)
+
+
 def sles(tmp_path: Path, repository: Path) -> Path:
     root = rpm_system(tmp_path / "sles", repository, "zypper", "etc/zypp/repos.d")
     (root / "etc/os-release").write_text('ID=sles\nVERSION_ID="15.6"\n')
@@ -282,6 +318,21 @@ def test_zypper(rpms: Path, tmp_path: Path) -> None:
     assert (answer["packages"], answer["unknown"], answer["read_warnings"]) == (OFFERED, [], [])
     answer = unchanged_while_asked(root, ["nowhere"])
     assert (answer["packages"], answer["unknown"]) == ({"nowhere": None}, [])
+
+
+def test_programs_of_an_image_do_not_run_for_zypper(rpms: Path, tmp_path: Path) -> None:
+    need("zypper")
+    root, mark = sles(tmp_path, rpms), tmp_path / "mark"
+    run("zypper", "--root", root, "--non-interactive", "--no-gpg-checks", "refresh", HOME=str(root), ZYPP_LOGFILE="/dev/null")
+    for kind in ("appdata", "commit", "services", "system", "urlresolver"):
+        trap(root / "usr/lib/zypp/plugins" / kind / "x", mark)
+    (root / "etc/zypp/services.d").mkdir()
+    (root / "etc/zypp/services.d/x.service").write_text("[x]\nname=x\nenabled=1\nautorefresh=1\nurl=plugin:x\ntype=plugin\n")
+    repository = root / "etc/zypp/repos.d/local.repo"
+    repository.write_text(repository.read_text().replace("baseurl=file://", "baseurl=plugin:x#").replace("autorefresh=0", "autorefresh=1"))
+    assert (ask(root, ["rdma-core"])["packages"], mark.exists()) == ({"rdma-core": OFFERED["rdma-core"]}, False)
+    shutil.rmtree(root / "var/cache/zypp/raw")
+    assert (ask(root, ["rdma-core"])["unknown"], mark.exists()) == (["rdma-core"], False)
 
 
 @pytest.mark.parametrize("refreshed", [False, True])
