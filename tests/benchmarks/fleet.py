@@ -101,8 +101,9 @@ class Fleet:
             # A directory does not say which kernel runs, and plans need the tables only where they know the kernel.
             "accelnet_policy": {"target_kernels": "all"},
         }
-        names = {f"host{number}": {"ansible_host": f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"} for number in range(1, hosts + 1)}
-        (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": names, "vars": variables}}))
+        addresses = {f"host{number}": f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}" for number in range(1, hosts + 1)}
+        inventory = {"all": {"hosts": {name: {"ansible_host": address} for name, address in addresses.items()}, "vars": variables}}
+        (folder / "inventory.json").write_text(json.dumps(inventory))
 
     def play(self, playbook: str | Path, forks: int) -> Run:
         """One run from no connection to no connection, everything that it started ended and counted."""
