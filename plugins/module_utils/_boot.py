@@ -11,11 +11,13 @@ from typing import Any, Dict, List, Optional
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
+_ENTRY_LIMIT = 1024  # characters; GRUB's environment block has as many bytes
 _GRUB_DIRS = ("/boot/grub", "/boot/grub2")
 _SYSTEMD_BOOT = ("/boot/efi/loader/loader.conf", "/boot/loader/loader.conf", "/efi/loader/loader.conf")
-_SETTING = re.compile(r"^\s*(?:export\s+)?(GRUB_DEFAULT|GRUB_FORCE_PARTUUID)=[\"']?([^\"'\n#]*)", re.M)
-_GRUB_CFG = re.compile(r"^\s*(?:set default=|menuentry |submenu |linux(?:efi|16)?\s|blscfg)", re.M)
-_KERNEL_FILE = re.compile(r"^\s*linux(?:efi|16)?\s+\S*/(?:vmlinuz|vmlinux|linux|Image)-(\S+)", re.M)
+# Not \s at the start of a line: it takes line feeds too, and a run of them would be tried from each of its lines.
+_SETTING = re.compile(r"^[ \t]*(?:export[ \t]+)?(GRUB_DEFAULT|GRUB_FORCE_PARTUUID)=[\"']?([^\"'\n#]*)", re.M)
+_GRUB_CFG = re.compile(r"^[ \t]*(?:set default=|menuentry |submenu |linux(?:efi|16)?[ \t]|blscfg)", re.M)
+_KERNEL_FILE = re.compile(r"^[ \t]*linux(?:efi|16)?[ \t]+\S*/(?:vmlinuz|vmlinux|linux|Image)-(\S+)", re.M)
 
 
 def _loader(tree: Tree) -> Optional[str]:
@@ -29,7 +31,7 @@ def _grub_settings(tree: Tree) -> Dict[str, str]:
     paths = ["/etc/default/grub"]
     paths += ["/etc/default/grub.d/" + name for name in tree.names("/etc/default/grub.d") if name.endswith(".cfg")]
     for path in paths:
-        settings.update((key, value.strip()) for key, value in _SETTING.findall(tree.text(path) or ""))
+        settings.update((key, value.strip()[:_ENTRY_LIMIT]) for key, value in _SETTING.findall(tree.text(path) or ""))
     return settings
 
 
@@ -38,7 +40,7 @@ def _environment(tree: Tree, name: str) -> Optional[str]:
     for directory in _GRUB_DIRS:
         found = re.search(r"^{0}=(.+)$".format(name), tree.text(directory + "/grubenv") or "", re.M)
         if found:
-            return found.group(1)
+            return found.group(1)[:_ENTRY_LIMIT]
     return None
 
 
@@ -54,7 +56,7 @@ def _default_release(tree: Tree, policy: Optional[str], saved: Optional[str], re
     for directory in _GRUB_DIRS:
         # With BLS the entries are sorted by GRUB itself: not guessed here.
         text = tree.excerpt(directory + "/grub.cfg", _GRUB_CFG) or ""
-        if not re.search(r"^\s*blscfg", text, re.M):
+        if not re.search(r"^[ \t]*blscfg", text, re.M):
             found = _KERNEL_FILE.search(text)
             if found and found.group(1) in releases:
                 return found.group(1)

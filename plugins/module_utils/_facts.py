@@ -41,7 +41,8 @@ def in_chroot() -> bool:
     except PermissionError:
         return False  # not root, so nobody has put us into a chroot here
     except OSError:
-        return True
+        # Who is not root sees no process 1 either where proc is mounted with hidepid=2 (proc(5)).
+        return os.geteuid() == 0 or not os.path.exists("/proc/self")
 
 
 def in_container(tree: Tree) -> bool:
@@ -67,9 +68,20 @@ def open_tree(root: str) -> Tuple[Tree, _answers.Answers, bool]:
     return Tree(backend), recorded, False
 
 
+def _has_our_sys(root: str) -> bool:
+    """Whether the /sys of the machine that we run on is mounted below a root, as builders do for a chroot."""
+    try:
+        there, ours = os.stat(root + "/sys"), os.stat("/sys")
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def shows_hardware(tree: Tree, live: bool) -> bool:
     """Whether what /sys shows is the tree's own machine, not that of a builder."""
     if live and (in_chroot() or in_container(tree)):
+        return False
+    if not live and tree.backend.root is not None and _has_our_sys(tree.backend.root):
         return False
     return bool(tree.names("/sys"))
 
@@ -109,12 +121,14 @@ def _read_nics(tree: Tree, answers: _answers.Answers, index: Optional[_kmod.Inde
     netdevs, rdma = _netdev.read_netdevs(tree), _netdev.read_rdma_ports(tree)
     nics = _nics.join_nics(netdevs, functions, vmbus, rdma, answers.netlink(), handed_over)
     _statistics(tree, nics, answers)
-    # What could not be listed is unknown. A kernel with sysfs always has /sys/class/net; the buses may be missing.
+    # What could not be listed is unknown. A kernel with sysfs always has /sys/class/net and /sys/bus, where a bus is missing
+    # that the machine does not have.
     listed = not tree.unreadable("/sys/class/net") and tree.is_dir("/sys/class/net")
+    buses = tree.is_dir("/sys/bus")
     return {
         "nics": nics if listed else None,
-        "pci_functions": None if tree.unreadable("/sys/bus/pci/devices") else functions,
-        "vmbus_devices": None if tree.unreadable("/sys/bus/vmbus/devices") else vmbus,
+        "pci_functions": functions if buses and not tree.unreadable("/sys/bus/pci/devices") else None,
+        "vmbus_devices": vmbus if buses and not tree.unreadable("/sys/bus/vmbus/devices") else None,
     }
 
 

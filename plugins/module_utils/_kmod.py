@@ -7,7 +7,6 @@ Never from package names: modules.dep says what modprobe would load, modules.bui
 Private. Python 3.6, standard library.
 """
 
-import fnmatch
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -25,6 +24,10 @@ _INDEX = re.compile("/" + _NAMES)
 _FLAT_INDEX = re.compile("(?:^|/)" + _NAMES, re.M)
 _INDEX_LINE = re.compile(r"^[^\s:]+\.ko(?:\.\w+)?(?::|$)")
 _ALIAS = re.compile(r"alias pci:v0000(?:1414|15[Bb]3)d")
+# A PCI modalias has seven fields, and an alias a number or * for each (do_pci_entry in Linux scripts/mod/file2alias.c).
+# Not fnmatch: before Python 3.9 many * in a garbled index would keep it busy for ever.
+_PCI_FIELDS = re.compile("pci:" + "".join(name + r"([0-9A-Fa-f]*|\*)" for name in ("v", "d", "sv", "sd", "bc", "sc", "i")) + r"\Z")
+_MAX_ALIASES = 1000
 _SIG_FORCE = re.compile(r"CONFIG_MODULE_SIG_FORCE=")
 _MODULES_DIRS = ("/lib/modules", "/usr/lib/modules")
 _ORIGINS = {"kernel": "inbox", "updates": "updates", "extra": "extra", "weak-updates": "weak-updates"}
@@ -75,7 +78,7 @@ class Indexes:
 
     def __init__(self, tree: Tree, directory: str) -> None:
         self._tree = tree
-        self._aliases: Optional[List[Tuple[str, str]]] = None
+        self._aliases: Optional[List[Tuple[Tuple[str, ...], str]]] = None
         self.directory = directory
         self.loadable = _index(tree, directory, "modules.dep")
         self.builtin = _index(tree, directory, "modules.builtin")
@@ -107,15 +110,23 @@ class Indexes:
         """The module that this kernel would load for a PCI modalias, or None."""
         if self._aliases is None:
             text = self._tree.excerpt(self.directory + "/modules.alias", _ALIAS) or ""
-            lines = [line.split() for line in text.splitlines()]
-            self._aliases = [(words[1], _modprobe.normal(words[2])) for words in lines if len(words) == 3 and words[0] == "alias"]
-        for pattern, module in self._aliases:
-            try:
-                if fnmatch.fnmatchcase(modalias, pattern):
-                    return module
-            except re.error:  # what a garbled line may give before Python 3.11
-                continue
+            self._aliases = _pci_aliases(text)
+        asked = _PCI_FIELDS.match(modalias)
+        for fields, module in self._aliases if asked else []:
+            if asked and all(field in ("*", value) for field, value in zip(fields, asked.groups())):
+                return module
         return None
+
+
+def _pci_aliases(text: str) -> List[Tuple[Tuple[str, ...], str]]:
+    """(fields, module) of the PCI aliases of an index."""
+    found: List[Tuple[Tuple[str, ...], str]] = []
+    for line in text.splitlines():
+        words = line.split()
+        fields = _PCI_FIELDS.match(words[1]) if len(words) == 3 and words[0] == "alias" else None
+        if fields and len(found) < _MAX_ALIASES:
+            found.append((fields.groups(), _modprobe.normal(words[2])))
+    return found
 
 
 def _headers(tree: Tree, release: str, directory: str) -> Optional[str]:
@@ -144,13 +155,19 @@ def _loaded(tree: Tree, module: str, state: Optional[str]) -> Tuple[bool, Option
     return tree.exists(base + "/initstate"), tree.value(base + "/srcversion")
 
 
+def _decisive(entries: _modprobe.Entries) -> _modprobe.Entries:
+    """Those of the modules that matter, each place once."""
+    return list(dict.fromkeys(entry for entry in entries if entry[0] in MODULES))
+
+
 def read_kernels(
     tree: Tree, running: Optional[str], hardware: bool, wanted: Optional[List[str]]
 ) -> Tuple[List[Dict[str, Any]], Dict[str, Indexes]]:
     """The ``kernels`` of nic_info (metadata still null, see :func:`add_metadata`) and their indexes by release."""
     found = installed(tree)
     entries, whole = _modprobe.read_modprobe(tree)
-    entries = entries + _modprobe.read_boot_configuration(tree)
+    entries = _decisive(entries + _modprobe.read_boot_configuration(tree))
+    boot_entries = [entry._replace(entries=_decisive(entry.entries)) for entry in _modprobe.read_boot_entries(tree)]
     cmdline = _modprobe.parse_cmdline(_modprobe.running_cmdline(tree) or "", "/proc/cmdline") if hardware else []
     kernels = []
     indexes: Dict[str, Indexes] = {}
@@ -158,13 +175,15 @@ def read_kernels(
         if wanted is not None and release not in wanted:
             continue
         is_running = (release == running) if running else None
-        forbidden = _modprobe.by_module(entries + (cmdline if is_running else []))
+        own = [place for entry in boot_entries if _modprobe.boots(entry, release) for place in entry.entries]
+        forbidden = _modprobe.by_module(entries + own + (cmdline if is_running else []))
         index = indexes[release] = Indexes(tree, directory)
         modules: Dict[str, Module] = {}
         for name in MODULES:
             state, origin, path = index.place(name)
             loaded, loaded_srcversion = _loaded(tree, name, state) if is_running else (None if is_running is None else False, None)
-            places = forbidden.get(name, [])
+            # All these concern loading only: what is built in starts nevertheless.
+            places = forbidden.get(name, []) if state != "builtin" else []
             modules[name] = {
                 "state": state,
                 "origin": origin,
@@ -175,7 +194,7 @@ def read_kernels(
                 "vermagic": None,
                 "loaded": loaded,
                 "loaded_srcversion": loaded_srcversion,
-                "blacklisted": True if places else (False if whole else None),
+                "blacklisted": True if places else (False if whole or state == "builtin" else None),
                 "blacklisted_by": places,
             }
         kernels.append(

@@ -7,32 +7,54 @@ Private to this collection. Python 3.6, standard library.
 """
 
 import fnmatch
-from typing import Dict, List, Optional
+import re
+from typing import Dict, List, Optional, Set
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 _DEFAULT = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
 _LOCAL = ("/usr/local/lib", "/usr/local/lib64")
-_MAX_INCLUDES = 100
+# Real systems have ten of each at most.
+_MAX_FILES = 100
+_MAX_PATTERNS = 100
+_MAX_DIRECTORIES = 500
+
+
+def _included(tree: Tree, pattern: str) -> List[str]:
+    """The files that the pattern of an include line names."""
+    directory, _sep, name = pattern.rpartition("/")
+    if name.count("*") > 2:  # before Python 3.9 each * more multiplies the time
+        return []
+    try:
+        return [directory + "/" + found for found in tree.names(directory) if fnmatch.fnmatchcase(found, name)]
+    except re.error:  # of a range from z to a, before Python 3.11
+        return []
 
 
 def _configured(tree: Tree) -> List[str]:
     """The directories of ld.so.conf, in its order, with include lines followed (ldconfig(8))."""
-    found: List[str] = []
-    todo = ["/etc/ld.so.conf"]
-    for _count in range(_MAX_INCLUDES):
-        if not todo:
-            break
-        for line in (tree.text(todo.pop(0)) or "").splitlines():
+    found: Dict[str, None] = {}
+    files = ["/etc/ld.so.conf"]
+    queued = {tree.resolve(files[0])}
+    patterns: Set[str] = set()
+    for file in files:  # which grows
+        for line in (tree.text(file) or "").splitlines():
             words = line.split("#", 1)[0].replace(",", " ").split()
-            if words[:1] == ["include"]:
-                for pattern in words[1:]:
-                    pattern = pattern if pattern.startswith("/") else "/etc/" + pattern
-                    directory, _sep, name = pattern.rpartition("/")
-                    todo += [directory + "/" + n for n in tree.names(directory) if fnmatch.fnmatchcase(n, name)]
-            else:
-                found += [word for word in words if word.startswith("/")]
-    return found
+            if words[:1] != ["include"]:
+                for word in words:
+                    if word.startswith("/") and len(found) < _MAX_DIRECTORIES:
+                        found.setdefault(word)
+                continue
+            for pattern in words[1:]:
+                pattern = pattern if pattern.startswith("/") else "/etc/" + pattern
+                if pattern in patterns or len(patterns) >= _MAX_PATTERNS:
+                    continue
+                patterns.add(pattern)
+                for path in _included(tree, pattern):
+                    if len(files) < _MAX_FILES and tree.resolve(path) not in queued:
+                        queued.add(tree.resolve(path))
+                        files.append(path)
+    return list(found)
 
 
 def library_directories(tree: Tree) -> List[str]:

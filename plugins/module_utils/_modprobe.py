@@ -8,7 +8,7 @@ dracut.cmdline(7) (rd.driver.blacklist=), systemd modules-load.d(5). Private. Py
 """
 
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
@@ -17,11 +17,15 @@ MODPROBE_DIRS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.
 
 # The value may be quoted; kernel parameters, but not those of programs, know no difference between - and _.
 _PARAMETER = re.compile(r"(?:^|[\s\"'])(module[-_]blacklist|modprobe\.blacklist|rd\.driver\.blacklist)=[\"']?([^\s\"']+)")
-_UNSUPPORTED = re.compile(r"^\s*allow_unsupported_modules\s+([01])\b", re.M)
-_GRUB_LINE = re.compile(r"^\s*(?:export\s+)?GRUB_CMDLINE_LINUX\w*\+?=(.*)$", re.M)
-_BLS_LINE = re.compile(r"^options\s+(.*)$", re.M)
+# Not \s at the start of a line: it takes line feeds too, and a run of them would be tried from each of its lines.
+_UNSUPPORTED = re.compile(r"^[ \t]*allow_unsupported_modules[ \t]+([01])\b", re.M)
+# Not those of rescue entries (_RECOVERY) and of Xen.
+GRUB_LINE = re.compile(r"^[ \t]*(?:export[ \t]+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)\+?=(.*)$", re.M)
+# The Boot Loader Specification's type 1.
+_BLS_LINE = re.compile(r"^(version|linux|options)[ \t]+(.*)$", re.M)
 
 Entries = List[Tuple[str, str]]  # module, where it is forbidden
+BootEntry = NamedTuple("BootEntry", [("version", str), ("linux", str), ("entries", Entries)])
 
 
 def normal(module: str) -> str:
@@ -95,30 +99,46 @@ def allows_unsupported(tree: Tree) -> Optional[bool]:
 
 
 def read_boot_configuration(tree: Tree) -> Entries:
-    """What the command lines of the next boots forbid, as far as their configuration can be read."""
+    """What the command lines of all kernels' next boots forbid, as far as their configuration can be read."""
     entries: Entries = []
     grub = ["/etc/default/grub"]
     grub += ["/etc/default/grub.d/" + name for name in tree.names("/etc/default/grub.d") if name.endswith(".cfg")]
     for path in grub:
-        for line in _GRUB_LINE.findall(tree.text(path) or "" if tree.exists(path) else ""):
+        for _variable, line in GRUB_LINE.findall(tree.text(path) or "" if tree.exists(path) else ""):
             entries.extend(parse_cmdline(line, path))
     for path in ("/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"):
         entries.extend(parse_cmdline(tree.text(path) or "", path))
+    return entries
+
+
+def read_boot_entries(tree: Tree) -> List[BootEntry]:
+    """The boot loader entries that forbid something; each is of one kernel."""
+    found = []
     for name in tree.names("/boot/loader/entries"):
         path = "/boot/loader/entries/" + name
-        for line in _BLS_LINE.findall(tree.text(path) or "" if name.endswith(".conf") else ""):
-            entries.extend(parse_cmdline(line, path))
-    return entries
+        keys: Dict[str, str] = {}
+        entries: Entries = []
+        for key, value in _BLS_LINE.findall(tree.text(path) or "" if name.endswith(".conf") else ""):
+            keys[key] = value.strip()
+            if key == "options":
+                entries.extend(parse_cmdline(value, path))
+        if entries:
+            found.append(BootEntry(keys.get("version", ""), keys.get("linux", ""), entries))
+    return found
+
+
+def boots(entry: BootEntry, release: str) -> bool:
+    """Whether an entry starts a kernel: named by its version, by /vmlinuz-RELEASE, or by a directory of it (kernel-install(8))."""
+    folders, _slash, file = entry.linux.rpartition("/")
+    return entry.version == release or file.partition("-")[2] == release or folders.rpartition("/")[2] == release
 
 
 def by_module(entries: Entries) -> Dict[str, List[str]]:
     """Module -> the places that forbid it, each once, in order."""
-    found: Dict[str, List[str]] = {}
+    found: Dict[str, Dict[str, None]] = {}
     for module, source in entries:
-        places = found.setdefault(module, [])
-        if source not in places:
-            places.append(source)
-    return found
+        found.setdefault(module, {}).setdefault(source)
+    return {module: list(places) for module, places in found.items()}
 
 
 def running_cmdline(tree: Tree) -> Optional[str]:

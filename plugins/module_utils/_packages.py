@@ -53,6 +53,7 @@ def _apt_command(question: Question) -> List[str]:
     # Without its binary caches, which it would else write.
     options = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]
     if root != "/":
+        # The apt.conf of the root is not read: apt has read that of / when it comes to these options.
         options += ["-o", "Dir=" + root, "-o", "Dir::State::status=" + root + "/var/lib/dpkg/status"]
         architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(question.architecture or "")
         if architecture:
@@ -76,7 +77,7 @@ def _parse_apt(text: str, names: List[str]) -> Offers:
         # What is installed without a repository behind it is not on offer.
         elif source and name in found and not source.group(1).endswith("/var/lib/dpkg/status"):
             offer = found[name] = found[name] or {"version": None, "versions": []}
-            if version not in offer["versions"]:
+            if offer["versions"][-1:] != [version]:  # a version may have several sources
                 offer["versions"].append(version)
             # Where pins forbid every version, as of a suite that is not to be used, there is no candidate.
             offer["version"] = candidate if candidate in offer["versions"] else None
@@ -87,7 +88,9 @@ def _dnf_command(question: Question) -> List[str]:
     # dnf puts the root before the place of its logs, but not for all of them: this leads to ours either way.
     options = ["--setopt=logdir=" + "/.." * question.root.count("/") + question.scratch]
     if question.root != "/":
-        options.append("--installroot=" + question.root)
+        # The dnf.conf of a root says where plugins are: code of the root, which would run here with our rights. Those of
+        # / are this host's own, and may bring repositories or lock versions. (--noplugins is --no-plugins in dnf 5.)
+        options += ["--installroot=" + question.root, "--setopt=plugins=0"]
         if question.architecture:
             options.append("--forcearch=" + question.architecture)
     # dnf 5 ends no line by itself, dnf 4 ends a second one.
@@ -117,14 +120,14 @@ def _by_name(offers: List[Tuple[str, str, str]], names: List[str]) -> Offers:
     """What (name, epoch:version-release, architecture) offer for each name, in any form that rpm has of names."""
     found: Offers = dict.fromkeys(names)
     # Neither dnf nor zypper sorts by version: 503 comes after 503.11.1.
-    for name, evr, arch in sorted(offers, key=lambda offer: rpm_order(offer[1]), reverse=True):
+    for name, evr, arch in sorted(offers, key=lambda offer: (rpm_order(offer[1]), offer[1]), reverse=True):
         if arch in ("src", "nosrc"):
             continue
         forms = {name} | {"{0}-{1}".format(name, version) for version in (evr, evr.split(":", 1)[-1])}
         for form in forms | {"{0}.{1}".format(form, arch) for form in forms}:
             if form in found:
                 offer = found[form] = found[form] or {"version": evr, "versions": []}
-                if evr not in offer["versions"]:
+                if offer["versions"][-1:] != [evr]:  # of another architecture
                     offer["versions"].append(evr)
     return found
 
@@ -136,11 +139,12 @@ def _parse_rpm(text: str, names: List[str]) -> Offers:
 
 
 def _tdnf_command(question: Question) -> List[str]:
-    options = ["--installroot", question.root] if question.root != "/" else []
+    options = ["--installroot", question.root, "--noplugins"] if question.root != "/" else []
     return ["tdnf", "-q", "-C"] + options + ["repoquery", "--qf", "%{name} %{evr} %{arch}"] + question.names
 
 
 def _zypper_command(question: Question) -> List[str]:
+    # Plugins of commits, services and addresses are not run by a search that fetches nothing.
     options = ["--root", question.root] if question.root != "/" else []
     options += ["--xmlout", "--non-interactive", "--no-refresh"]
     # It finds packages by their name alone, and lists all versions of them.
@@ -150,9 +154,13 @@ def _zypper_command(question: Question) -> List[str]:
 
 def _parse_zypper(text: str, names: List[str]) -> Offers:
     try:
-        solvables = [solvable.attrib for solvable in ElementTree.fromstring(text).iter("solvable")]
+        answer = ElementTree.fromstring(text)
     except ElementTree.ParseError:
         return {}
+    # A repository that could not be loaded is left out, and the exit code is that of a name that was not found.
+    if any(message.get("type") == "error" for message in answer.iter("message")):
+        return {}
+    solvables = [solvable.attrib for solvable in answer.iter("solvable")]
     # What is installed without a repository behind it is not on offer.
     offers = [solvable for solvable in solvables if solvable.get("repository") != "(System Packages)"]
     return _by_name([(offer.get("name", ""), offer.get("edition", ""), offer.get("arch", "")) for offer in offers], names)
@@ -163,7 +171,7 @@ MANAGERS: Dict[str, Manager] = {
     "dnf": Manager(_dnf_command, _parse_rpm, [0], ["/var/cache/dnf", "/var/cache/libdnf5"], "run dnf makecache"),
     "tdnf": Manager(_tdnf_command, _parse_rpm, [0, 243], ["/var/cache/tdnf"], "run tdnf makecache"),
     # 104 is ZYPPER_EXIT_INF_CAP_NOT_FOUND: none of the names was found
-    "zypper": Manager(_zypper_command, _parse_zypper, [0, 104], ["/var/cache/zypp/solv", "/var/cache/zypp/raw"], "run zypper refresh"),
+    "zypper": Manager(_zypper_command, _parse_zypper, [0, 104], ["/var/cache/zypp/raw"], "run zypper refresh"),
 }
 
 
@@ -177,7 +185,7 @@ def _zypper_repositories(tree: Tree) -> List[str]:
     for name in tree.names("/etc/zypp/repos.d"):
         text = tree.text("/etc/zypp/repos.d/" + name) if name.endswith(".repo") else None
         for alias, settings in re.findall(r"^\[([^\]\n]+)\]([^\[]*)", text or "", re.M):
-            if not re.search(r"^\s*enabled\s*=\s*(?:0|no|false|off)\s*$", settings, re.M | re.I):
+            if not re.search(r"^[ \t]*enabled[ \t]*=[ \t]*(?:0|no|false|off)[ \t]*$", settings, re.M | re.I):
                 found.append(alias.replace("/", "_"))
     return found
 
@@ -188,6 +196,7 @@ def lists_present(tree: Tree, manager: str) -> bool:
     fetched = {name for directory in MANAGERS[manager].lists for name in tree.names(directory)} - ignored
     if any(tree.unreadable(directory) for directory in MANAGERS[manager].lists):
         return True
-    if manager == "zypper" and set(_zypper_repositories(tree)) - fetched:
-        return False  # it would fetch the missing ones now, --no-refresh or not
+    # It would fetch the missing ones now, --no-refresh or not, also of a repository whose solv file is there.
+    if manager == "zypper" and not all(tree.names("/var/cache/zypp/raw/" + alias) for alias in _zypper_repositories(tree)):
+        return False
     return bool(fetched)

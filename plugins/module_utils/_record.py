@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, List, Optional, Pattern, Tuple, cast
 
 from ansible_collections.accelnet.mana.plugins.module_utils._answers import Answers
+from ansible_collections.accelnet.mana.plugins.module_utils._modprobe import GRUB_LINE
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import AZURE_ASSET_TAG, MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import DIRECTORY, FILE, LINK, OTHER, Backend
 
@@ -46,7 +47,7 @@ _ALLOWED = re.compile(
 )
 # Directories whose mere presence a reader asks for.
 _PRESENCE = re.compile(
-    r"^/(?:sys(?:/firmware(?:/efi)?|/class/dmi/id)?|boot/grub2?|(?:usr/)?lib(?:64)?(?:/[^/]+-linux-gnu)?|usr/local/lib(?:64)?)$"
+    r"^/(?:sys(?:/firmware(?:/efi)?|/class/dmi/id|/bus)?|boot/grub2?|(?:usr/)?lib(?:64)?(?:/[^/]+-linux-gnu)?|usr/local/lib(?:64)?)$"
 )
 # Whole texts that are reduced to the lines or words that decisions need.
 _MODPROBE = re.compile(r"/modprobe\.d/[^/]+\.conf$")
@@ -83,9 +84,9 @@ def reduce_text(path: str, text: str) -> str:
             words = " ".join(_PARAMETER.findall(line))
             if _GRUB_KEY.match(line):
                 lines.append(line)
-            elif line.lstrip().startswith("GRUB_CMDLINE_LINUX"):
-                lines.append('{0}="{1}"'.format(line.split("=", 1)[0].strip().rstrip("+"), words))
-            elif line.startswith("options "):
+            elif GRUB_LINE.match(line):
+                lines.append('{0}="{1}"'.format(GRUB_LINE.sub(r"\1", line), words))
+            elif line.startswith(("options ", "options\t")):
                 lines.append("options " + words)
             elif boot:
                 # Only the kernel of a linux line: what follows names disks.
@@ -99,6 +100,7 @@ class RecordingBackend(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.root = backend.root
         self.files: Dict[str, Any] = {}
 
     def _failed(self, path: str, error: OSError) -> None:

@@ -21,6 +21,10 @@ from typing import Any, Dict, List, Optional, Pattern, Set, Tuple
 MAX_LINKS = 40  # as Linux (MAXSYMLINKS)
 TEXT_LIMIT = 1 << 20  # bytes; configuration and sysfs files
 EXCERPT_LIMIT = 64 << 20  # bytes; module indexes
+PATH_LIMIT = 4096  # characters; as Linux (PATH_MAX)
+MAX_WARNINGS = 200
+WARNING_LIMIT = 1000  # characters
+INTEGER_LIMIT = 32  # characters: 64 bits in any base but the binary one, with room; int() of many digits takes for ever
 
 FILE, DIRECTORY, LINK, OTHER = "file", "dir", "link", "other"
 
@@ -30,6 +34,8 @@ _QUIET = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENODEV, errno.EOPNOTS
 
 class Backend:
     """What a tree is read from. Paths are canonical: absolute, and no component but the last is a link."""
+
+    root: Optional[str] = None  # where on this machine the tree is; "" for /
 
     def kind(self, path: str) -> Optional[str]:
         """FILE, DIRECTORY, LINK, OTHER, or None where nothing is. Raises OSError when it cannot tell."""
@@ -78,7 +84,7 @@ class DirectoryBackend(Backend):
     """A directory of this machine."""
 
     def __init__(self, root: str) -> None:
-        self.root = os.path.abspath(root).rstrip("/")
+        self.root: str = os.path.abspath(root).rstrip("/")
 
     def kind(self, path: str) -> Optional[str]:
         try:
@@ -182,6 +188,8 @@ def check_snapshot_files(files: Any) -> Optional[str]:
     if not isinstance(files, dict):
         return "'files' is not an object"
     for path, entry in files.items():
+        if len(path) > PATH_LIMIT:
+            return "a path is longer than {0} characters: {1}...".format(PATH_LIMIT, path[:80])
         if not path.startswith("/") or (path != "/" and path.endswith("/")) or re.search(r"//|/\.{1,2}(/|$)|\x00", path):
             return "the path {0!r} is not absolute and normal".format(path)
         if isinstance(entry, str):
@@ -192,6 +200,8 @@ def check_snapshot_files(files: Any) -> Optional[str]:
         if key in ("link", "error", "base64"):
             if not isinstance(value, str):
                 return "{0}: {1} is not a text".format(path, key)
+            if key == "link" and len(value) > PATH_LIMIT:
+                return "{0}: the link is longer than {1} characters".format(path, PATH_LIMIT)
             if key == "base64":
                 try:
                     base64.b64decode(value, validate=True)
@@ -219,18 +229,26 @@ class Tree:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.warnings: List[str] = []
+        self._warned: Set[str] = set()
         self._kinds: Dict[str, Optional[str]] = {"/": DIRECTORY}
         self._places: Dict[str, str] = {}  # where directories are that were resolved before
         self._listings: Dict[str, List[str]] = {}
         self._unreadable: Set[str] = set()
 
     def warn(self, message: str) -> None:
+        if len(message) > WARNING_LIMIT:
+            message = message[:WARNING_LIMIT] + "..."
         message = message.encode("utf-8", "backslashreplace").decode("utf-8")
-        if message not in self.warnings:
-            self.warnings.append(message)
+        if message in self._warned or len(self._warned) > MAX_WARNINGS:
+            return
+        self._warned.add(message)
+        # A tree can be made to fail a million times; the first failures tell what is wrong with it.
+        self.warnings.append(message if len(self._warned) <= MAX_WARNINGS else "there were more warnings, which are left out")
 
     def resolve(self, path: str) -> Optional[str]:
         """The canonical path that ``path`` leads to, or None when it leads nowhere."""
+        if len(path) > PATH_LIMIT:
+            return None
         # Sysfs is read attribute by attribute: what is above them is the same for many.
         parent, _sep, name = path.rpartition("/")
         base = self._places.get(parent)
@@ -334,8 +352,9 @@ class Tree:
 
     def integer(self, path: str) -> Optional[int]:
         """A file that holds one integer (any base that its prefix tells), or None."""
+        value = self.value(path) or ""
         try:
-            return int(self.value(path) or "", 0)
+            return int(value, 0) if len(value) <= INTEGER_LIMIT else None
         except ValueError:
             return None
 
@@ -376,7 +395,11 @@ class Tree:
 
     def unreadable(self, path: str) -> bool:
         """Whether reading ``path``, or finding the way to it, failed for another reason than its absence."""
-        return any(path == bad or path.startswith(bad + "/") for bad in self._unreadable)
+        while path:
+            if path in self._unreadable:
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
     def _readable(self, path: str) -> Optional[str]:
         """The canonical path of a file that can be read; a device or a pipe is not even opened."""

@@ -32,6 +32,7 @@ NESTED = {
     **{key: described(RETURN[key]) for key in ("pci_functions", "vmbus_devices", "boot", "platform", "rdma_core", "dpdk", "hugepages")},
     **{"nics." + key: described(RETURN["nics"]["contains"][key]) for key in ("synthetic", "vf", "rdma", "statistics")},
     "kernels.modules": described(RETURN["kernels"]["contains"]["modules"]),
+    "dpdk.installations": described(RETURN["dpdk"]["contains"]["installations"]),
 }
 
 
@@ -44,6 +45,7 @@ def instances(facts: dict[str, Any], where: str) -> list[dict[str, Any]]:
         values = [module for value in values for module in value["modules"].values()]
     elif second:
         values = [value[second] for value in values if value]
+        values = [one for value in values for one in (value if isinstance(value, list) else [value])]
     return [value for value in values if value is not None]
 
 

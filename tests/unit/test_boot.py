@@ -47,6 +47,7 @@ def test_loader(make_tree, files, loader):
     [
         (None, None, GRUB_CFG, "0", NEW),
         ("GRUB_DEFAULT=0\n", None, GRUB_CFG, "0", NEW),
+        ("\n\n \nGRUB_DEFAULT=0\n", None, "\n\n\n" + GRUB_CFG.replace("\n", "\n\n"), "0", NEW),
         ('GRUB_DEFAULT="0" # first\n', None, GRUB_CFG, "0", NEW),
         ("#GRUB_DEFAULT=5\n", None, GRUB_CFG, "0", NEW),
         (

@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import functools
+import importlib
 import json
+import pkgutil
+import re
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import documented
 import pytest
-from ansible_collections.accelnet.mana.plugins.module_utils import _snapshot
+from ansible_collections.accelnet.mana.plugins import module_utils
+from ansible_collections.accelnet.mana.plugins.module_utils import _packages, _record, _snapshot
 from ansible_collections.accelnet.mana.plugins.module_utils._answers import RecordedAnswers
 from ansible_collections.accelnet.mana.plugins.module_utils._facts import collect_from
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import VERDICTS, AccelnetError
@@ -204,6 +211,109 @@ def test_every_file_full_of_the_same_bytes(name: str, raw: bytes) -> None:
     snapshot = base(name)
     files = {path: entry if isinstance(entry, dict) and "link" in entry else garbage for path, entry in snapshot["files"].items()}
     check(collect_from(Tree(SnapshotBackend(files)), RecordedAnswers(snapshot["answers"]), False))
+
+
+@contextlib.contextmanager
+def no_hang() -> Iterator[None]:
+    """What takes quadratic time takes hours here; regular expressions are interrupted by signals, too."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise AssertionError("hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+SIZE = 200_000
+LONG = [
+    "\n",
+    " ",
+    " \n",
+    "\t\r\n",
+    "9",
+    "9.",
+    "a",
+    "*",
+    "*a",
+    "/",
+    "a/../",
+    ".ko",
+    ".ko:\n",
+    "[",
+    "x=",
+    '"',
+    "linux \n\n",
+    "linux ",
+    "export ",
+    "GRUB_DEFAULT=\n\n",
+    "GRUB_CMDLINE_LINUX",
+    "module_blacklist=",
+    "module_blacklist=mana,mana-ib\n",
+    "blacklist mana\n",
+    "install mana x\n",
+    "allow_unsupported_modules ",
+    "include *\n",
+    "include *a*a*a\n/x\n",
+    "options ",
+    "Version:\n\n",
+    "[a]\nenabled\n\n",
+    "alias pci:v00001414d" + "*" * 50 + "x mana\n",
+]
+
+
+def read_long(name: str, text: str) -> None:
+    entry = text * (SIZE // len(text))
+    snapshot = base(name)
+    files = {path: old if isinstance(old, dict) and "link" in old else entry for path, old in snapshot["files"].items()}
+    files.update(dict.fromkeys(MORE_FILES, entry))
+    tree = Tree(_record.RecordingBackend(SnapshotBackend(files)))
+    facts = collect_from(tree, RecordedAnswers(snapshot["answers"]), False, hardware=True)
+    for manager in _packages.MANAGERS:
+        _packages.lists_present(tree, manager)
+    check(facts)
+
+
+# What none of the hosts has
+MORE_FILES = [
+    "/boot/grub/grub.cfg",
+    "/boot/grub2/grub.cfg",
+    "/boot/grub2/grubenv",
+    "/boot/loader/entries/x.conf",
+    "/etc/default/grub.d/x.cfg",
+    "/etc/kernel/cmdline",
+    "/etc/ld.so.conf",
+    "/etc/modprobe.d/x.conf",
+    "/etc/zypp/repos.d/x.repo",
+    "/sys/kernel/security/lockdown",
+    "/usr/lib64/librte_eal.so.25",
+    "/usr/lib64/pkgconfig/libdpdk.pc",
+    "/var/lib/accelnet/dpdk_port.json",
+]
+
+
+@pytest.mark.parametrize("text", LONG)
+def test_every_file_long_and_dull(text: str) -> None:
+    with no_hang():
+        read_long("rhel94-three", text)
+
+
+def test_a_line_of_white_space_is_tried_once() -> None:
+    """A run of white space at the start of a line, with \\s, is tried from every line of it: quadratic."""
+    patterns = []
+    for info in pkgutil.iter_modules(module_utils.__path__):
+        module = importlib.import_module(f"{module_utils.__name__}.{info.name}")
+        patterns += [value for value in vars(module).values() if isinstance(value, re.Pattern)]
+    assert len(patterns) > 20
+    for pattern in patterns:
+        assert not (pattern.flags & re.M and "^\\s" in pattern.pattern), pattern.pattern
+        with no_hang():
+            for text in ("\n", " ", "\t\n"):
+                list(pattern.finditer(text * SIZE))
 
 
 @pytest.mark.parametrize("error", ["EACCES", "EIO", "ENOENT", "EINVAL"])

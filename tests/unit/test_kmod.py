@@ -302,6 +302,25 @@ def test_blacklists(files, blacklisted):
     assert read(dict(kernel(), **files))[0][R]["modules"]["mana_ib"]["blacklisted"] is blacklisted
 
 
+def test_an_entry_of_the_boot_loader_concerns_its_kernel_only():
+    text = "version {0}\nlinux /vmlinuz-{0}\noptions module_blacklist=mana_ib\n"
+    files = trees.merged(kernel(), kernel(release="5.10.0-1"))
+    files["/boot/loader/entries/a.conf"] = text.format(R)
+    files["/boot/loader/entries/rescue.conf"] = text.format("0-rescue-0123").replace("mana_ib", "mana")
+    kernels, _warnings = read(files)
+    places = {release: [entry["modules"][name]["blacklisted_by"] for name in ("mana_ib", "mana")] for release, entry in kernels.items()}
+    assert places == {R: [["/boot/loader/entries/a.conf: module_blacklist"], []], "5.10.0-1": [[], []]}
+
+
+@pytest.mark.parametrize("more", [{}, {"/etc/modprobe.d/y.conf": {"error": "EACCES"}}])
+def test_what_is_built_in_is_not_loaded_so_nothing_forbids_it(more):
+    files = dict(kernel(builtin=MANA + "\n"), **{"/etc/modprobe.d/x.conf": "blacklist mana\nblacklist mana_ib\n"})
+    files.update({"/proc/cmdline": "module_blacklist=mana\n", "/etc/kernel/cmdline": "modprobe.blacklist=mana\n"}, **more)
+    modules = read(files, running=R)[0][R]["modules"]
+    assert [modules["mana"][key] for key in ("state", "blacklisted", "blacklisted_by")] == ["builtin", False, []]
+    assert modules["mana_ib"]["blacklisted_by"] == ["/etc/modprobe.d/x.conf"]
+
+
 ALIASES = """# Aliases extracted from modules themselves.
 alias pci:v00001414d000000BAsv*sd*bc02sc00i* mana
 alias pci:v000015B3d00001016sv*sd*bc*sc*i* mlx5-core

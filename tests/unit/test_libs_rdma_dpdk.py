@@ -116,6 +116,24 @@ def test_version_of_libibverbs(make_tree, name, version):
     assert rdma_core(make_tree(files))["version"] == version
 
 
+def test_an_include_line_of_a_garbled_ld_so_conf(make_tree):
+    text = "include /etc/[z-a]*\ninclude *a*a*a*a*a\ninclude /etc/more.conf\n/usr/x\n"
+    tree = make_tree({"/etc/ld.so.conf": text, "/etc/more.conf": "/usr/y\n", "/usr/x/f": "", "/usr/y/f": "", "/etc/" + "a" * 200: ""})
+    assert library_directories(tree)[:2] == ["/usr/x", "/usr/y"]
+
+
+def test_every_file_of_ld_so_conf_is_read_once_and_not_endlessly_many(monkeypatch):
+    files = {"/etc/ld.so.conf": "include *\n" * 100000 + "/usr/x\n", "/usr/x/f": ""}
+    files.update({"/etc/{0}".format(number): "include *\n/d{0}\n".format(number) for number in range(1000)})
+    files["/etc/again"] = link("/etc/ld.so.conf")
+    tree = trees.snapshot(files)
+    read = []
+    text = tree.text
+    monkeypatch.setattr(tree, "text", lambda path: read.append(path) or text(path))
+    assert "/usr/x" in library_directories(tree)
+    assert len(read) == len(set(read)) == 100 and "/etc/again" not in read
+
+
 def test_include_loops_in_ld_so_conf_end(make_tree):
     tree = make_tree({"/etc/ld.so.conf": "include /etc/ld.so.conf\n/usr/x, /usr/y\nrelative\n", "/usr/x/f": "", "/usr/y/f": ""})
     assert library_directories(tree)[:2] == ["/usr/x", "/usr/y"]
@@ -145,15 +163,22 @@ def shared(lib="/usr/lib64", abi="23", drivers=("net_mana", "net_netvsc", "net_m
     return files
 
 
+def only(installation):
+    return dict(installation, installations=[installation])
+
+
 @pytest.mark.parametrize(("lib", "_etc", "prefix"), PLACES)
 @pytest.mark.parametrize("plugins", [True, False])
 def test_dpdk_wherever_it_is(make_tree, lib, _etc, prefix, plugins):
-    assert dpdk(make_tree(shared(lib, prefix=prefix, plugins=plugins))) == {
-        "version": "22.11",
-        "pmds": ["net_mana", "net_mlx5", "net_netvsc"],
-        "testpmd": prefix + "/bin/dpdk-testpmd",
-        "prefix": prefix,
-    }
+    assert dpdk(make_tree(shared(lib, prefix=prefix, plugins=plugins))) == only(
+        {
+            "version": "22.11",
+            "exact": False,
+            "pmds": ["net_mana", "net_mlx5", "net_netvsc"],
+            "testpmd": prefix + "/bin/dpdk-testpmd",
+            "prefix": prefix,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,11 +201,20 @@ def test_version_by_abi(abi, version):
 
 @pytest.mark.parametrize("folder", ["/pkgconfig", ""])
 @pytest.mark.parametrize(
-    ("text", "version"),
-    [("Name: DPDK\nVersion: 22.11.11\n", "22.11.11"), ("Version:24.11.4-rc1\n", "24.11.4"), ("Version: x\n", "22.11"), ("\x00", "22.11")],
+    ("text", "version", "exact"),
+    [
+        ("Name: DPDK\nVersion: 22.11.11\n", "22.11.11", True),
+        ("Version:24.11.4-rc1\n", "24.11.4", True),
+        ("Version: x\n", "22.11", False),
+        ("Version:\n23.11\n", "22.11", False),
+        ("Version: " + "9" * 5000 + ".1\n", "22.11", False),
+        ("Version: 9." + "9" * 5000 + "\n", "22.11", False),
+        ("\x00", "22.11", False),
+    ],
 )
-def test_version_by_pkg_config(make_tree, folder, text, version):
-    assert dpdk(make_tree(dict(shared(), **{"/usr/lib64" + folder + "/libdpdk.pc": text})))["version"] == version
+def test_version_by_pkg_config(make_tree, folder, text, version, exact):
+    found = dpdk(make_tree(dict(shared(), **{"/usr/lib64" + folder + "/libdpdk.pc": text})))
+    assert (found["version"], found["exact"]) == (version, exact)
 
 
 def test_static_libraries(make_tree):
@@ -188,29 +222,59 @@ def test_static_libraries(make_tree):
     files = {lib + "/librte_eal.a": HERE, lib + "/librte_net_mana.a": HERE, lib + "/librte_net_netvsc.a": HERE, lib + "/librte_net.a": HERE}
     files[lib + "/pkgconfig/libdpdk.pc"] = "Version: 24.11.4\n"
     files["/usr/local/bin/dpdk-testpmd"] = HERE
-    found = dpdk(make_tree(files))
-    assert found == {
-        "version": "24.11.4",
-        "pmds": ["net_mana", "net_netvsc"],
-        "testpmd": "/usr/local/bin/dpdk-testpmd",
-        "prefix": "/usr/local",
-    }
-
-
-def test_two_installations_are_one_and_the_loader_s_first_leads(make_tree):
-    ours = "/opt/accelnet/dpdk-24.11.4"
-    files = dict(shared(drivers=["net_mlx5"]), **shared(ours + "/lib", "25", ["net_mana"], ours))
-    found = dpdk(make_tree(files))
-    assert (found["version"], found["pmds"], found["prefix"], found["testpmd"]) == (
-        "22.11",
-        ["net_mana", "net_mlx5"],
-        "/usr",
-        "/usr/bin/dpdk-testpmd",
+    assert dpdk(make_tree(files)) == only(
+        {
+            "version": "24.11.4",
+            "exact": True,
+            "pmds": ["net_mana", "net_netvsc"],
+            "testpmd": "/usr/local/bin/dpdk-testpmd",
+            "prefix": "/usr/local",
+        }
     )
 
 
+def built(version, drivers=("net_mana",), testpmd=True):
+    """What the role dpdk builds."""
+    prefix = "/opt/accelnet/dpdk-" + version
+    files = shared(prefix + "/lib", str(int(version[:2]) + 1), drivers, prefix)
+    files[prefix + "/lib/pkgconfig/libdpdk.pc"] = "Version: {0}\n".format(version)
+    if not testpmd:
+        del files[prefix + "/bin/dpdk-testpmd"]
+    return files
+
+
+def test_installations_are_not_mixed_and_ours_lead_by_age(make_tree):
+    files = dict(shared(drivers=["net_mlx5"]), **shared("/usr/local/lib", "24", ["net_netvsc"], "/usr/local"))
+    files.update(trees.merged(built("24.11.9"), built("24.11.10", ["net_netvsc"])))
+    found = dpdk(make_tree(files))
+    assert [(one["prefix"], one["version"], one["exact"], one["pmds"]) for one in found["installations"]] == [
+        ("/opt/accelnet/dpdk-24.11.10", "24.11.10", True, ["net_netvsc"]),
+        ("/opt/accelnet/dpdk-24.11.9", "24.11.9", True, ["net_mana"]),
+        ("/usr", "22.11", False, ["net_mlx5"]),
+        ("/usr/local", "23.11", False, ["net_netvsc"]),
+    ]
+    assert {key: value for key, value in found.items() if key != "installations"} == found["installations"][0]
+
+
+@pytest.mark.parametrize("lacking", [{"drivers": ()}, {"testpmd": False}])
+def test_the_first_installation_that_can_be_used_counts(make_tree, lacking):
+    found = dpdk(make_tree(dict(shared(), **built("26.07", **lacking))))
+    assert [one["prefix"] for one in found["installations"]] == ["/opt/accelnet/dpdk-26.07", "/usr"]
+    assert (found["prefix"], found["version"], found["testpmd"]) == ("/usr", "22.11", "/usr/bin/dpdk-testpmd")
+    alone = dpdk(trees.snapshot(built("26.07", **lacking)))
+    assert (alone["prefix"], alone["version"], alone["exact"]) == ("/opt/accelnet/dpdk-26.07", "26.07", True)
+
+
+def test_libraries_that_an_upgrade_left_do_not_count(make_tree):
+    files = dict(shared(abi="23", drivers=["net_mana", "net_mlx4"]), **shared(abi="25", drivers=["net_netvsc"]))
+    files["/usr/lib64/librte_net_mlx5.so.23"] = HERE
+    found = dpdk(make_tree(files))
+    assert (found["version"], found["pmds"], len(found["installations"])) == ("24.11", ["net_netvsc"], 1)
+
+
 def test_no_dpdk(make_tree):
-    assert dpdk(make_tree({"/usr/lib64/librte_something.so": HERE})) == {"version": None, "pmds": [], "testpmd": None, "prefix": None}
+    none = {"version": None, "exact": None, "pmds": [], "testpmd": None, "prefix": None, "installations": []}
+    assert dpdk(make_tree({"/usr/lib64/librte_something.so": HERE, "/usr/bin/dpdk-testpmd": HERE})) == none
 
 
 def pages(base, size, total, free):
@@ -236,6 +300,7 @@ def test_huge_pages_by_node(make_tree):
 def test_huge_pages_without_numa(make_tree):
     assert read_hugepages(make_tree(pages(ALL, "64kB", "4\n", "4\n"))) == [{"size_kb": 64, "node": None, "total": 4, "free": 4}]
     assert read_hugepages(make_tree({"/sys/kernel/mm": {"dir": True}})) == []
+    assert read_hugepages(make_tree({"/etc": {"dir": True}})) is None
 
 
 @pytest.mark.parametrize(

@@ -107,16 +107,35 @@ def test_configuration_of_the_next_boots(make_tree):
             "/etc/default/grub.d/50-cloud.cfg": "GRUB_CMDLINE_LINUX_DEFAULT+=' modprobe.blacklist=mana '\nOTHER=module_blacklist=no\n",
             "/etc/default/grub.d/readme": "GRUB_CMDLINE_LINUX=module_blacklist=no\n",
             "/etc/kernel/cmdline": "ro rd.driver.blacklist=mlx5_core\n",
-            "/boot/loader/entries/a.conf": "title module_blacklist=no\noptions root=x module_blacklist=mlx4_core\n",
-            "/boot/loader/entries/a.conf.bak": "options module_blacklist=no\n",
+            "/etc/default/grub.d/60-other.cfg": "GRUB_CMDLINE_LINUX_RECOVERY=module_blacklist=no\nGRUB_CMDLINE_XEN=module_blacklist=no\n",
+            "/boot/loader/entries/a.conf": "version 6.1\noptions module_blacklist=no\n",
         }
     )
     assert _modprobe.by_module(_modprobe.read_boot_configuration(tree)) == {
         "mana_ib": ["/etc/default/grub: module_blacklist"],
         "mana": ["/etc/default/grub.d/50-cloud.cfg: modprobe.blacklist"],
         "mlx5_core": ["/etc/kernel/cmdline: rd.driver.blacklist"],
-        "mlx4_core": ["/boot/loader/entries/a.conf: module_blacklist"],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "release", "boots"),
+    [
+        ("title x\nversion 6.1-a\nlinux /vmlinuz-6.1-a\noptions ro module_blacklist=mana\n", "6.1-a", True),
+        ("version\t6.1-a\noptions\tmodule_blacklist=mana\n", "6.1-a", True),
+        ("linux /boot/vmlinuz-6.1-a\noptions module_blacklist=mana\n", "6.1-a", True),
+        ("linux /0123456789abcdef/6.1-a/linux\noptions module_blacklist=mana\n", "6.1-a", True),
+        ("version 6.1-a\nlinux /vmlinuz-6.1-a\noptions module_blacklist=mana\n", "6.1", False),
+        ("version 0-rescue-0123\nlinux /vmlinuz-0-rescue-0123\noptions module_blacklist=mana\n", "6.1-a", False),
+        ("options module_blacklist=mana\n", "6.1-a", False),
+    ],
+)
+def test_a_boot_loader_entry_is_of_one_kernel(make_tree, text, release, boots):
+    path = "/boot/loader/entries/a.conf"
+    tree = make_tree({path: text, path + ".bak": text, "/boot/loader/entries/b.conf": "version 6.1-a\noptions ro\n"})
+    (entry,) = _modprobe.read_boot_entries(tree)
+    assert entry.entries == [("mana", path + ": module_blacklist")]
+    assert _modprobe.boots(entry, release) is boots
 
 
 def test_every_place_is_named_once():

@@ -408,8 +408,15 @@ def test_what_cannot_be_listed_is_null_not_empty(bad, key):
 
 
 def test_a_sysfs_without_pci_and_vmbus_has_none():
-    found = trees.facts(virtual("lo", type="772"), subset=["nics"])
+    found = trees.facts(merged(virtual("lo", type="772"), {"/sys/bus": {"dir": True}}), subset=["nics"])
     assert (found["nics"], found["pci_functions"], found["vmbus_devices"]) == ([], [], [])
+
+
+def test_a_tree_without_buses_or_sysfs_tells_nothing():
+    found = trees.facts(virtual("lo", type="772"), subset=["nics"])
+    assert (found["nics"], found["pci_functions"], found["vmbus_devices"]) == ([], None, None)
+    found = trees.facts({"/etc/hostname": "x"}, hardware=True, subset=["nics", "dpdk"])
+    assert [found[key] for key in ("nics", "pci_functions", "vmbus_devices", "hugepages")] == [None] * 4
 
 
 def test_without_hardware_everything_is_null():

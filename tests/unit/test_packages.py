@@ -132,7 +132,16 @@ def test_zypper():
     assert MANAGERS["zypper"].parse(ZYPPER, list(expected)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "garbage", "<stream>", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "garbage",
+        "<stream>",
+        "\x00",
+        "<stream><message type='error'>Medium not attached</message><message type='info'>x</message></stream>",
+    ],
+)
 def test_an_answer_that_cannot_be_understood_is_none(text):
     assert MANAGERS["zypper"].parse(text, ["dpdk"]) == {}
 
@@ -207,7 +216,9 @@ def repo(alias, enabled="1"):
         ("tdnf", {"/var/cache/tdnf/x/repodata/repomd.xml": ""}, True),
         ("tdnf", {"/var/cache/dnf/x.solv": ""}, False),
         ("zypper", {"/var/cache/zypp/solv/@System/solv": ""}, False),
-        ("zypper", {"/var/cache/zypp/solv/main/solv": "", "/etc/zypp/repos.d/m.repo": repo("main")}, True),
+        # Without the metadata that the solv file is made of, zypper fetches it again.
+        ("zypper", {"/var/cache/zypp/solv/main/solv": "", "/etc/zypp/repos.d/m.repo": repo("main")}, False),
+        ("zypper", {"/var/cache/zypp/raw/main": {"dir": True}, "/etc/zypp/repos.d/m.repo": repo("main")}, False),
         ("zypper", {"/var/cache/zypp/raw/main/x": "", "/etc/zypp/repos.d/m.repo": repo("main") + repo("off", "0")}, True),
         (
             "zypper",
@@ -219,3 +230,10 @@ def repo(alias, enabled="1"):
 )
 def test_whether_lists_were_ever_fetched(make_tree, manager, files, present):
     assert lists_present(make_tree(files), manager) is present
+
+
+@pytest.mark.parametrize(("manager", "option"), [("dnf", "--setopt=plugins=0"), ("tdnf", "--noplugins")])
+def test_plugins_of_another_root_do_not_run_here(manager, option):
+    question = Question("/", ["dpdk"], "/tmp/x", None)
+    assert option not in MANAGERS[manager].command(question)
+    assert option in MANAGERS[manager].command(question._replace(root="/mnt/image"))

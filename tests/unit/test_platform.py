@@ -8,6 +8,8 @@ import struct
 import pytest
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts
 from ansible_collections.accelnet.mana.plugins.module_utils._platform import package_manager, parse_os_release, read_platform
+from ansible_collections.accelnet.mana.plugins.module_utils._record import RecordingBackend
+from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 from trees import binary, link
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -190,6 +192,41 @@ def test_the_builder_s_machine_is_not_described(make_tree):
 )
 def test_package_manager(make_tree, files, manager):
     assert package_manager(make_tree(files)) == manager
+
+
+@pytest.mark.parametrize(
+    ("error", "euid", "proc", "chroot"),
+    [
+        (PermissionError, 1000, True, False),
+        # hidepid=2: process 1 is not there for others than root
+        (FileNotFoundError, 1000, True, False),
+        (FileNotFoundError, 1000, False, True),
+        (FileNotFoundError, 0, True, True),
+        (FileNotFoundError, 0, False, True),
+    ],
+)
+def test_a_chroot_whose_process_1_cannot_be_looked_at(error, euid, proc, chroot, monkeypatch):
+    stat, exists = _facts.os.stat, _facts.os.path.exists
+
+    def refuse(path, **more):
+        if str(path).startswith("/proc/1/"):
+            raise error(path)
+        return stat(path, **more)
+
+    monkeypatch.setattr(_facts.os, "stat", refuse)
+    monkeypatch.setattr(_facts.os, "geteuid", lambda: euid)
+    monkeypatch.setattr(_facts.os.path, "exists", lambda path: proc if path == "/proc/self" else exists(path))
+    assert _facts.in_chroot() is chroot
+
+
+def test_the_builder_s_sysfs_in_an_image_is_not_its_hardware(tmp_path, monkeypatch):
+    (tmp_path / "sys" / "class").mkdir(parents=True)
+    tree, _answers, live = _facts.open_tree(str(tmp_path))
+    assert _facts.shows_hardware(tree, live) is True
+    stat = _facts.os.stat
+    monkeypatch.setattr(_facts.os, "stat", lambda path, **more: stat(str(tmp_path / "sys") if path == "/sys" else path, **more))
+    assert _facts.shows_hardware(tree, live) is False
+    assert _facts.shows_hardware(Tree(RecordingBackend(tree.backend)), live) is False
 
 
 @pytest.mark.parametrize(

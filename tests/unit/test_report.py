@@ -198,6 +198,17 @@ def test_files_are_as_readable_as_the_umask_says(tmp_path):
     assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o640
 
 
+def test_a_file_can_be_for_its_owner_only_from_the_first_byte(tmp_path, monkeypatch):
+    modes = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (modes.append(stat.S_IMODE(os.stat(old).st_mode)), replace(old, new)))
+    path = tmp_path / "x.json"
+    path.write_text("public")
+    _run_files.write_json(str(path), {}, mode=0o600)
+    assert modes == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_a_directory_that_is_gone_is_named(tmp_path):
     with pytest.raises(AccelnetError, match=r"gone.x\.json") as caught:
         _run_files.write_json(str(tmp_path / "gone" / "x.json"), {})
@@ -431,6 +442,44 @@ def test_a_bad_query_is_named(fleet, expression):
     with pytest.raises(AccelnetError, match="query") as caught:
         _report.query(fleet, expression)
     assert caught.value.reason == "bad_query"
+
+
+@pytest.mark.parametrize(
+    ("expression", "error"),
+    [
+        ("hosts[?nosuch(host)]", "Unknown function: nosuch()"),
+        ("hosts[].{a: map(&nosuch(@), nics)}", "Unknown function: nosuch()"),
+        ("hosts[?contains(reasons)]", "Expected 2 arguments for function contains()"),
+        ("hosts[?not_null()]", "Expected at least 1 argument"),
+    ],
+)
+def test_a_query_with_a_function_that_does_not_exist_is_refused_before_there_is_a_report(expression, error):
+    with pytest.raises(AccelnetError, match="query") as caught:
+        _report.check_query(expression)
+    assert caught.value.reason == "bad_query"
+    assert error in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "hosts[?contains(reasons, 'driver_missing')] | sort_by(@, &host)[0].host",
+        "max_by(hosts, &length(nics)).host",
+        "hosts[0].nics | length(@)",
+        "hosts[].not_null(kernel, 'x') | {a: to_string(@), b: [0:1]}",
+        "!hosts || `{}`",
+    ],
+)
+def test_a_good_query_is_not_refused_beforehand(fleet, expression):
+    _report.check_query(expression)
+    _report.query(fleet, expression)
+
+
+def test_the_message_about_a_query_does_not_have_the_report_in_it(fleet):
+    for expression in ("length(`1`)", "abs(@)", "abs(" + "a" * 10_000):
+        with pytest.raises(AccelnetError) as caught:
+            _report.query(fleet, expression)
+        assert len(caught.value.message) < 400
 
 
 def test_a_query_without_the_library_says_so(fleet, monkeypatch):

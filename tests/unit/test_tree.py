@@ -281,6 +281,33 @@ def test_names_of_odd_bytes_are_left_out_and_said(tmp_path):
     json.dumps(tree.warnings, ensure_ascii=False).encode("utf-8")
 
 
+def test_warnings_are_few_and_short():
+    tree = trees.snapshot({})
+    for number in range(10000):
+        tree.warn("x{0}".format(number % 5000) + "y" * 5000)
+    assert len(tree.warnings) == 201 and tree.warnings[-1] == "there were more warnings, which are left out"
+    assert max(map(len, tree.warnings)) < 1100
+    tree = trees.snapshot({})
+    for number in range(200):
+        tree.warn(str(number))
+    assert tree.warnings == [str(number) for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0x1414\n", 0x1414),
+        ("-1\n", -1),
+        ("18446744073709551615\n", (1 << 64) - 1),
+        ("9" * 33, None),
+        ("0x" + "f" * 500000, None),
+        ("x", None),
+    ],
+)
+def test_integers(make_tree, text, number):
+    assert make_tree({"/f": text}).integer("/f") == number
+
+
 @pytest.mark.parametrize("path", ["/nul\x00byte", "/" + "n" * 300, "/\ud800", "/" + "d/" * 3000])
 def test_paths_that_cannot_be_are_nowhere(make_tree, path):
     tree = make_tree({"/file": "x"})
@@ -320,6 +347,8 @@ def test_a_recorded_error_is_an_error_whatever_its_name(name):
         ({"/a": {"base64": "\u00fc"}}, "/a: malformed base64"),
         ({"/a": {"error": "errorcode"}}, "/a: 'errorcode' is not the name of an error"),
         ({"/a": {"dir": 1}}, "/a: unknown entry 'dir'"),
+        ({"/a": {"link": "x/" * 2049}}, "/a: the link is longer than 4096"),
+        ({"/a" * 2049: ""}, "a path is longer than 4096 characters: /a/a"),
         ({"/a": {"text": True}}, "/a: unknown entry 'text'"),
     ],
 )
