@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 SUBSETS = ("nics", "kernels", "rdma", "dpdk", "platform")
 # What the role dpdk_port writes when it hands NICs to user space.
 RECORD = "/var/lib/accelnet/dpdk_port.json"
+_RECORD_LIMIT = 65536  # bytes; what is longer is not ours
 _CONTAINER_MARKS = ("/run/systemd/container", "/run/.containerenv")
 
 
@@ -88,13 +89,13 @@ def shows_hardware(tree: Tree, live: bool) -> bool:
 
 def _record(tree: Tree) -> Tuple[Dict[str, str], Dict[str, str]]:
     """(MAC by GUID, mode by MAC) of the NICs that our record gives to user space."""
-    text = tree.text(RECORD) if tree.exists(RECORD) else None
-    if text is None:
+    data = tree.data(RECORD, _RECORD_LIMIT) if tree.exists(RECORD) else None
+    if data is None:
         return {}, {}
     try:
         ports = [
             (str(port.get("vmbus_device")), normal_mac(str(port["mac"])), str(port.get("mode", "netvsc")))
-            for port in json.loads(text)["ports"]
+            for port in json.loads(data.decode("utf-8", "replace"))["ports"]
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         tree.warn("{0}: malformed, ignored".format(RECORD))

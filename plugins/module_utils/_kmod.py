@@ -227,13 +227,14 @@ def _kernel_without_index(tree: Tree, running: str) -> Dict[str, Any]:
 def add_metadata(tree: Tree, kernels: List[Dict[str, Any]], modinfo: Any) -> None:
     """Fill srcversion, version, signer and vermagic by one call of ``modinfo(paths)``.
 
-    Only of mana, mana_ib and of modules that did not come with the kernel: decisions need no others, and the
-    unpacking of large ones would cost more time than everything else here.
+    Only of modules that did not come with the kernel, and of mana and mana_ib of the kernel that runs, or may run:
+    decisions need no others, and their unpacking would cost more time than everything else here.
     """
     wanted: Dict[str, List[Module]] = {}
     for kernel in kernels:
         for name, module in kernel["modules"].items():
-            if module["path"] and (name in ("mana", "mana_ib") or module["origin"] != "inbox"):
+            compared = name in ("mana", "mana_ib") and kernel["running"] is not False
+            if module["path"] and (compared or module["origin"] != "inbox"):
                 wanted.setdefault(tree.resolve(module["path"]) or module["path"], []).append(module)
     for path, fields in (modinfo(sorted(wanted)) if wanted else {}).items():
         for module in wanted.get(path, []):

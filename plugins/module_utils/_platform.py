@@ -15,7 +15,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 # os-release(5): the first that exists counts.
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
-_ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]{0,63})=(.{0,256})$")
+_ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]{0,63})=(.{0,1024})$")
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # tdnf before dnf: Azure Linux has both and ships tdnf by default.
 _PACKAGE_MANAGERS = (("apt", "apt-get"), ("tdnf", "tdnf"), ("dnf", "dnf"), ("zypper", "zypper"))

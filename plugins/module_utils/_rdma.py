@@ -17,7 +17,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
 _DRIVER_DIRS = ("/etc/libibverbs.d", "/usr/etc/libibverbs.d", "/usr/share/libibverbs.d", "/usr/local/etc/libibverbs.d")
 # rdma-core installs libibverbs.so.1.<private ABI>.<version>, such as libibverbs.so.1.14.44.0
-_LIBIBVERBS = re.compile(r"^libibverbs\.so\.1\.\d+\.(\d+\.\d+)$")
+_LIBIBVERBS = re.compile(r"^libibverbs\.so\.1\.\d{1,9}\.(\d{1,9}\.\d{1,9})$")
 # Traces of a vendor's RDMA stack: MLNX_OFED and DOCA bring ofed_info; their kernel modules go below updates/.
 _OFED = ("/usr/bin/ofed_info", "/etc/infiniband/openib.conf", "/usr/sbin/mlnxofedctl", "/opt/mellanox/doca/applications.list")
 

@@ -175,8 +175,8 @@ kernels:
         - Each has C(state) (V(builtin), V(module), V(absent) or V(null)), C(origin) (V(inbox), V(updates), V(extra),
           V(weak-updates), V(other) or V(null)), C(path), C(srcversion), C(version), C(signer), C(vermagic), C(loaded),
           C(loaded_srcversion), C(blacklisted) and C(blacklisted_by). What is built in cannot be blacklisted.
-        - C(srcversion), C(version), C(signer) and C(vermagic) are read for mana, mana_ib and for modules that did not
-          come with the kernel.
+        - C(srcversion), C(version), C(signer) and C(vermagic) are read for modules that did not come with the kernel, and
+          for mana and mana_ib of the kernel that runs, or of all where that is not known.
       type: dict
 boot:
   description: The boot loader, with C(loader), C(initrdless), C(default_policy), C(default_entry) and C(cmdline).

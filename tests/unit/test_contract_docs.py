@@ -66,7 +66,7 @@ def test_the_types_are_the_documented_ones(facts: list[dict[str, Any]]) -> None:
             if "elements" in entry:
                 assert all(isinstance(element, TYPES[entry["elements"]]) for element in value[key]), f"{where}{key}[]"
             if "contains" in entry:
-                for element in value[key]:
+                for element in value[key] if entry["type"] == "list" else [value[key]]:
                     check(entry["contains"], element, f"{where}{key}.")
 
     for host in facts:

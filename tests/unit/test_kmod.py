@@ -376,3 +376,18 @@ def test_metadata_is_asked_by_one_question_and_only_where_it_decides():
 def test_nothing_is_asked_where_nothing_is():
     kernels, _indexes = _kmod.read_kernels(trees.snapshot(kernel(dep=FIRST)), None, False, None)
     _kmod.add_metadata(trees.snapshot({}), kernels, None)
+
+
+def test_modinfo_is_asked_only_for_what_decisions_compare(make_tree):
+    def module(path, origin="inbox"):
+        return {"path": path, "origin": origin, **dict.fromkeys(("srcversion", "version", "signer", "vermagic"))}
+
+    kernels = [
+        {"running": False, "modules": {"mana": module("/old/mana.ko"), "mlx5_core": module("/old/mlx5_core.ko", "updates")}},
+        {"running": True, "modules": {"mana": module("/new/mana.ko"), "mlx5_core": module("/new/mlx5_core.ko"), "mana_ib": module(None)}},
+        {"running": None, "modules": {"mana": module("/image/mana.ko")}},
+    ]
+    asked = []
+    _kmod.add_metadata(make_tree({}), kernels, lambda paths: asked.extend(paths) or {"/new/mana.ko": {"vermagic": "6.1", "version": ""}})
+    assert asked == ["/image/mana.ko", "/new/mana.ko", "/old/mlx5_core.ko"]
+    assert kernels[1]["modules"]["mana"]["vermagic"] == "6.1" and kernels[1]["modules"]["mana"]["version"] is None

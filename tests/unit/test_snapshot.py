@@ -211,3 +211,15 @@ def test_the_limit_of_a_snapshots_size_is_checked_before_reading(tmp_path: pathl
     monkeypatch.setattr(_snapshot, "SIZE_LIMIT", 10)
     with pytest.raises(AccelnetError, match="larger"):
         _facts.collect(str(path))
+
+
+def test_command_lines_are_kept_as_the_readers_need_them() -> None:
+    grub = "export GRUB_CMDLINE_LINUX='quiet panic=1 key=s'\n GRUB_CMDLINE_LINUX_DEFAULT+=module_blacklist=mana\n"
+    grub += "GRUB_CMDLINE_LINUX_RECOVERY=panic=2\n"
+    assert _record.reduce_text("/etc/default/grub", grub) == (
+        'GRUB_CMDLINE_LINUX="panic=1"\nGRUB_CMDLINE_LINUX_DEFAULT="module_blacklist=mana"\n'
+    )
+    entry = "title x\nversion 6.1\nlinux /vmlinuz-6.1\ninitrd /i\noptions\troot=UUID=x module_blacklist=mana\n"
+    assert _record.reduce_text("/boot/loader/entries/x.conf", entry) == (
+        "title x\nversion 6.1\nlinux /vmlinuz-6.1\noptions module_blacklist=mana\n"
+    )
