@@ -12,7 +12,6 @@ Private to this collection. Python 3.6, standard library.
 
 import array
 import fcntl
-import ipaddress
 import json
 import os
 import platform
@@ -256,11 +255,11 @@ def _addresses() -> Dict[str, List[str]]:
     names = dict(socket.if_nameindex())
     found: Dict[str, List[str]] = {name: [] for name in names.values()}
     for message in _dump(_RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)):
-        _family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBI", message)
+        family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBI", message)
         attributes = _attributes(message[8:])
         address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
         if address and index in names:  # else it appeared just now
-            found[names[index]].append("{0}/{1}".format(ipaddress.ip_address(address), prefix))
+            found[names[index]].append("{0}/{1}".format(socket.inet_ntop(family, address), prefix))
     return found
 
 
