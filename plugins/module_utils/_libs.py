@@ -37,7 +37,8 @@ def _configured(tree: Tree) -> List[str]:
     files = ["/etc/ld.so.conf"]
     queued = {tree.resolve(files[0])}
     patterns: Set[str] = set()
-    for file in files:  # which grows
+    while files:
+        file = files.pop(0)
         for line in (tree.text(file) or "").splitlines():
             words = line.split("#", 1)[0].replace(",", " ").split()
             if words[:1] != ["include"]:
@@ -51,7 +52,7 @@ def _configured(tree: Tree) -> List[str]:
                     continue
                 patterns.add(pattern)
                 for path in _included(tree, pattern):
-                    if len(files) < _MAX_FILES and tree.resolve(path) not in queued:
+                    if len(queued) < _MAX_FILES and tree.resolve(path) not in queued:
                         queued.add(tree.resolve(path))
                         files.append(path)
     return list(found)

@@ -74,7 +74,7 @@ def make(directory: Path, nics: int = 64) -> Path:
     for release in RELEASES:
         base = root / "usr/lib/modules" / release
         names = [f"kernel/drivers/net/filler{number // 40}/filler_{number}" for number in range(DEP_LINES)]
-        needs = [" ".join(f"{order.choice(names)}.ko.xz" for _ in range(number % 4)) for number in range(DEP_LINES)]
+        needs = [" ".join(f"{order.choice(names)}.ko.xz" for _need in range(number % 4)) for number in range(DEP_LINES)]
         _pad(order, base / "modules.dep", [f"{name}.ko.xz: {need}".rstrip() for name, need in zip(names, needs)])
         _pad(order, base / "modules.builtin", [f"{name}.ko" for name in names[:BUILTIN_LINES]])
         aliases = [f"alias pci:v0000{order.randrange(65536):04X}d*sv*sd*bc*sc*i* filler_{number}" for number in range(ALIAS_LINES)]

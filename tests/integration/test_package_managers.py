@@ -42,7 +42,9 @@ def need(*programs: str) -> None:
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    done = subprocess.run([str(word) for word in command], env={**os.environ, "LC_ALL": "C", **environment}, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(word) for word in command], env={**os.environ, "LC_ALL": "C", **environment}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -52,7 +54,9 @@ def ask(root: Path, names: Sequence[str], manager: str = "auto", home: Path | No
     arguments = {"ANSIBLE_MODULE_ARGS": {"names": list(names), "root": str(root), "manager": manager}}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(home or root)}
     module = "ansible_collections.accelnet.mana.plugins.modules.package_candidates"
-    done = subprocess.run([sys.executable, "-m", module], input=json.dumps(arguments), env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", module], input=json.dumps(arguments), env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

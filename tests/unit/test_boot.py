@@ -8,18 +8,22 @@ from ansible_collections.accelnet.mana.plugins.module_utils._boot import read_bo
 from trees import link
 
 OLD, NEW = "6.1.0-5-cloud-amd64", "6.1.0-50-cloud-amd64"
-GRUB_CFG = """
+GRUB_CFG = (
+    """
 set default="0"
 
 menuentry 'Debian GNU/Linux' --id 'gnulinux-simple-x' {
-	linux	/boot/vmlinuz-{NEW} root=UUID=x ro
+{TAB}linux{TAB}/boot/vmlinuz-{NEW} root=UUID=x ro
 }
 submenu 'Advanced options' {
-	menuentry 'Debian GNU/Linux, with Linux {OLD}' {
-		linux	/boot/vmlinuz-{OLD} root=UUID=x ro
-	}
+{TAB}menuentry 'Debian GNU/Linux, with Linux {OLD}' {
+{TAB}{TAB}linux{TAB}/boot/vmlinuz-{OLD} root=UUID=x ro
+{TAB}}
 }
-""".replace("{NEW}", NEW).replace("{OLD}", OLD)
+""".replace("{TAB}", "\t")
+    .replace("{NEW}", NEW)
+    .replace("{OLD}", OLD)
+)
 
 
 def boot(tree, hardware=True, releases=(OLD, NEW)):
