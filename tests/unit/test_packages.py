@@ -14,16 +14,16 @@ APT = """dpdk:
   Candidate: 22.11.7-1~deb12u1
   Version table:
      23.11.1-1~bpo12+1 100
-        100 http://deb.debian.org/debian bookworm-backports/main amd64 Packages
+        100 http://mirror.example/debian bookworm-backports/main amd64 Packages
      22.11.7-1~deb12u1 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
-        500 http://security.debian.org bookworm-security/main amd64 Packages
+        500 http://mirror.example/debian bookworm/main amd64 Packages
+        500 http://security.mirror.example bookworm-security/main amd64 Packages
 linux-image-6.12-cloud-amd64:
   Installed: (none)
   Candidate: (none)
   Version table:
      6.12.117 -1
-         -1 http://security.debian.org bookworm-security/main amd64 Packages
+         -1 http://security.mirror.example bookworm-security/main amd64 Packages
 local-only:
   Installed: 1.0
   Candidate: 1.0
@@ -37,13 +37,13 @@ held-back:
  *** 2.0 100
         100 /var/lib/dpkg/status
      1.0 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.example/debian bookworm/main amd64 Packages
 rdma-core:
   Installed: 44.0-2
   Candidate: 44.0-2
   Version table:
  *** 44.0-2 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.example/debian bookworm/main amd64 Packages
         100 /var/lib/dpkg/status
 virtual:
   Installed: (none)
@@ -53,7 +53,7 @@ not-asked:
   Candidate: 1
   Version table:
      1 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.example/debian bookworm/main amd64 Packages
 """
 
 
@@ -208,7 +208,7 @@ def repo(alias, enabled="1"):
     [
         ("apt", {}, False),
         ("apt", {"/var/lib/apt/lists/lock": "", "/var/lib/apt/lists/partial": {"dir": True}, "/var/lib/apt/lists/auxfiles/x": ""}, False),
-        ("apt", {"/var/lib/apt/lists/deb.debian.org_InRelease": ""}, True),
+        ("apt", {"/var/lib/apt/lists/mirror.example_InRelease": ""}, True),
         ("apt", {"/var/lib/apt/lists": {"error": "EACCES"}}, True),  # the program will say
         ("dnf", {"/var/cache/dnf/expired_repos.json": "[]", "/var/cache/dnf/last_makecache": ""}, False),
         ("dnf", {"/var/cache/dnf/baseos.solv": ""}, True),
