@@ -316,10 +316,18 @@ def test_huge_pages_that_cannot_be_read_are_not_taken_for_none() -> None:
 
 
 def test_after_a_failed_probe_only_a_newer_kernel_helps() -> None:
-    facts = facts_of("ubu2204-probe")
+    facts = facts_of("rhel94-three")
+    function, nics = facts["pci_functions"][0], facts["nics"]
+    function.update(driver=None, interfaces=[])
+    for nic in nics:
+        nic.update(vf=None, rdma=None, paired=False, kind="synthetic")
+    assert assess(facts)[-1]["reasons"] == ["driver_probe_failed"]
     policy = {**EVERYTHING, "driver_sources": ["kernel"]}
     step = plan(facts, "ethernet", policy=policy)["steps"][0]
     assert step["action"] == "kernel" and "failed" in step["why"]
-    for version, actions in (("6.2.0.1018.1", []), ("6.8.0.1030.1", ["kernel"])):
+    running = next(kernel["release"] for kernel in facts["kernels"] if kernel["running"]).removesuffix(".x86_64")
+    for version, actions in ((running, []), ("5.14.0-570.22.1.el9_6", ["kernel"])):
         offered = {**facts, "packages": {name: {"version": version} for name in step["packages"]}}
-        assert [entry["action"] for entry in plan(offered, "ethernet", policy=policy)["steps"]] == actions
+        result = plan(offered, "ethernet", policy=policy)
+        assert [entry["action"] for entry in result["steps"]] == actions
+        assert ("driver_probe_failed" in {entry["reason"] for entry in result["blocked"]}) is not bool(actions)
