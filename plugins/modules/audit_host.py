@@ -18,33 +18,12 @@ description:
     be reported as far as it came. That of a host which cannot be reached or on which the module fails is kept too.
   - Fails where there is no plan, also because of what was given for the host, such as a MAC address that it does not have.
 options:
-  run_dir:
-    description: Directory of the run, as M(accelnet.mana.report_begin) returned it.
-    type: str
-    required: true
   root:
     description: What to look at, see M(accelnet.mana.nic_info).
     type: str
     default: /
-  goal:
-    description: What the host is to be capable of. The default is the goal of the run.
-    type: str
-    choices: [ethernet, rdma, dpdk]
-  nics:
-    description: MAC addresses of the NICs that DPDK is to have, for the goal V(dpdk).
-    type: list
-    elements: str
-    default: []
-  policy:
-    description: What the plan may use, see P(accelnet.mana.plan#filter).
-    type: dict
-    default: {}
-  samples:
-    description: What a measured window saw, see P(accelnet.mana.assess#filter).
-    type: list
-    elements: dict
-    default: []
 extends_documentation_fragment:
+  - accelnet.mana.host_result
   - accelnet.mana.attributes.info
 seealso:
   - module: accelnet.mana.report_begin

@@ -18,36 +18,15 @@ description:
     on which it failed.
   - Does not fail because of the host. What is wrong with it, or with the input for it, is in the result and in the file.
 options:
-  run_dir:
-    description: Directory of the run, as M(accelnet.mana.report_begin) returned it.
-    type: str
-    required: true
   facts:
     description: The registered result of M(accelnet.mana.nic_info). Without it the host counts as not run.
     type: dict
-  goal:
-    description: What the host is to be capable of. The default is the goal of the run.
-    type: str
-    choices: [ethernet, rdma, dpdk]
-  nics:
-    description: MAC addresses of the NICs that DPDK is to have, for the goal V(dpdk).
-    type: list
-    elements: str
-    default: []
-  policy:
-    description: What the plan may use, see P(accelnet.mana.plan#filter).
-    type: dict
-    default: {}
-  samples:
-    description: What a measured window saw, see P(accelnet.mana.assess#filter).
-    type: list
-    elements: dict
-    default: []
   packages:
     description: Answers of M(accelnet.mana.package_candidates). They are planned with, and kept with the facts.
     type: dict
     default: {}
 extends_documentation_fragment:
+  - accelnet.mana.host_result
   - accelnet.mana.attributes.controller
 seealso:
   - module: accelnet.mana.report_begin
