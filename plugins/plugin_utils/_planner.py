@@ -125,19 +125,20 @@ def _boots_to(target: Target, kernel: Kernel, missing: t.Collection[str]) -> Ker
     return max(found, key=lambda other: (bool(other["default_boot"]), version_of(other["release"]) or ()), default=None)
 
 
-def _plan_boot(target: Target, draft: Draft, kernel: Kernel, other: Kernel, missing: t.Mapping[str, str]) -> bool:
-    """The step that boots an installed kernel; False when the policy forbids it, with the block that says so."""
+def _boot_forbidden(target: Target, other: Kernel) -> Obstacle | None:
+    """What the policy has against booting an installed kernel."""
+    allowed = {"driver_sources": "inbox" in target.policy["driver_sources"], "allow_reboot": target.policy["allow_reboot"]}
+    option = next((name for name, given in allowed.items() if not given), None)
+    return Obstacle("reboot_pending", f"Boot {other['release']}, which is installed and has what is missing.", option) if option else None
+
+
+def _plan_boot(target: Target, draft: Draft, kernel: Kernel, other: Kernel, missing: t.Mapping[str, str]) -> None:
+    """The step that boots an installed kernel, or what forbids it."""
     release = other["release"]
-    for option, allowed in (
-        ("driver_sources", "inbox" in target.policy["driver_sources"]),
-        ("allow_reboot", target.policy["allow_reboot"]),
-    ):
-        if not allowed:
-            draft.block(
-                f"kernel {kernel['release']}",
-                Obstacle("reboot_pending", f"Boot {release}, which is installed and has what is missing.", option),
-            )
-            return False
+    forbidden = _boot_forbidden(target, other)
+    if forbidden:
+        draft.block(f"kernel {kernel['release']}", forbidden)
+        return
     draft.steps.append(
         Step(
             role="nic_driver",
@@ -150,7 +151,6 @@ def _plan_boot(target: Target, draft: Draft, kernel: Kernel, other: Kernel, miss
             reboot=True,
         )
     )
-    return True
 
 
 def _plan_load(target: Target, draft: Draft, kernel: Kernel, modules: list[str]) -> None:
@@ -196,10 +196,14 @@ def _plan_kernel(target: Target, draft: Draft, kernel: Kernel) -> None:
         elif target.is_live(kernel) and _must_be_loaded(target, module):
             idle.append(module)
     other = _boots_to(target, kernel, missing) if missing else None
-    if other is not None and _plan_boot(target, draft, kernel, other, missing):
+    if other is not None and not _boot_forbidden(target, other):
+        _plan_boot(target, draft, kernel, other, missing)
         return
+    before = len(draft.steps)
     if missing:
         route_modules(target, draft, kernel, missing)
+    if other is not None and len(draft.steps) == before:
+        _plan_boot(target, draft, kernel, other, missing)
     if idle and not any(step.action == "kernel" and step.kernel == release for step in draft.steps):
         _plan_load(target, draft, kernel, idle)
 
