@@ -26,6 +26,7 @@ STATUSES = ("ok", "failed", "unreachable", "not_run")
 SCHEMA_VERSION = 1
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_CODE = re.compile(r"[a-z][a-z0-9_]*")
 _PREFIX_LENGTH = 60
 
 
@@ -132,12 +133,50 @@ def _is_texts(value: t.Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
-def _is_entries(value: t.Any, *texts: str, lists: t.Sequence[str] = ()) -> bool:
-    """Whether it is a list of mappings that have these texts and lists of texts."""
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: t.Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_flag(value: t.Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_code(value: t.Any) -> bool:
+    return isinstance(value, str) and _CODE.fullmatch(value) is not None
+
+
+def _is_codes(value: t.Any) -> bool:
+    return isinstance(value, list) and all(map(_is_code, value))
+
+
+_Form = t.Mapping[str, t.Callable[[t.Any], bool]]
+_ERROR: _Form = {"reason": _is_code, "message": _is_text}
+_NIC: _Form = {
+    **dict.fromkeys(("interface", "mac", "pci_address"), _is_text_or_null),
+    "kind": ("mana", "mlx5", "mlx4", "synthetic", "other").__contains__,
+    "verdict": VERDICTS.__contains__,
+    "reasons": _is_codes,
+    "proven": lambda value: value is None or isinstance(value, bool),
+}
+_STEP: _Form = {**dict.fromkeys(("id", "role", "action", "why"), _is_text), "reasons": _is_codes, "reboot": _is_flag}
+_STEP_MAY: _Form = {
+    **dict.fromkeys(("kernel", "version"), _is_text_or_null),
+    **dict.fromkeys(("needs", "provides", "packages"), _is_texts),
+}
+_OBSTACLE: _Form = {"reason": _is_code, "subject": _is_text, "remedy": _is_text}
+_OBSTACLE_MAY: _Form = {"option": _is_text_or_null}
+
+
+def _is_entries(value: t.Any, must: _Form, may: _Form | None = None) -> bool:
+    """Whether it is a list of mappings of this form; they may have more."""
     return isinstance(value, list) and all(
         isinstance(entry, dict)
-        and all(isinstance(entry.get(key), str) for key in texts)
-        and all(_is_texts(entry.get(key)) for key in lists)
+        and all(key in entry and fits(entry[key]) for key, fits in must.items())
+        and all(fits(entry[key]) for key, fits in (may or {}).items() if key in entry)
         for entry in value
     )
 
@@ -155,7 +194,7 @@ def load_run(run_dir: str) -> dict[str, t.Any]:
 
 
 def _faults(result: t.Mapping[str, t.Any], host: str) -> t.Iterator[str]:
-    """What is wrong with the form of a host's result, as far as anyone relies on it."""
+    """What is wrong with the form of a host's result, as far as the report takes it over."""
     if result.get("host") != host:
         yield f"host is not {host!r}"
     if result.get("status") not in STATUSES:
@@ -163,7 +202,7 @@ def _faults(result: t.Mapping[str, t.Any], host: str) -> t.Iterator[str]:
     if result.get("goal") not in GOALS:
         yield "goal"
     error, facts, plan = result.get("error"), result.get("facts"), result.get("plan")
-    if error is not None and not _is_entries([error], "reason", "message"):
+    if error is not None and not _is_entries([error], _ERROR):
         yield "error"
     if facts is not None:
         if not isinstance(facts, dict):
@@ -171,7 +210,7 @@ def _faults(result: t.Mapping[str, t.Any], host: str) -> t.Iterator[str]:
         else:
             if not isinstance(facts.get("platform") or {}, dict):
                 yield "facts.platform"
-            if not _is_entries(facts.get("kernels") or [], "release"):
+            if not _is_entries(facts.get("kernels") or [], {"release": _is_text}):
                 yield "facts.kernels"
             if not _is_texts(facts.get("read_warnings") or []):
                 yield "facts.read_warnings"
@@ -181,16 +220,15 @@ def _faults(result: t.Mapping[str, t.Any], host: str) -> t.Iterator[str]:
     elif not isinstance(plan, dict):
         yield "plan"
     else:
-        rows = plan.get("verdicts")
-        if not _is_entries(rows, "verdict", "kind", lists=("reasons",)) or any(row["verdict"] not in VERDICTS for row in rows or []):
+        if not _is_entries(plan.get("verdicts"), _NIC):
             yield "plan.verdicts"
         if not isinstance(plan.get("met"), bool):
             yield "plan.met"
-        if not _is_entries(plan.get("steps"), "id", "role", "action", "why", lists=("reasons",)):
+        if not _is_entries(plan.get("steps"), _STEP, _STEP_MAY):
             yield "plan.steps"
-        if not _is_entries(plan.get("blocked"), "reason", "subject", "remedy"):
+        if not _is_entries(plan.get("blocked"), _OBSTACLE, _OBSTACLE_MAY):
             yield "plan.blocked"
-        if not _is_entries(plan.get("advice", []), "reason", "subject", "remedy"):
+        if not _is_entries(plan.get("advice", []), _OBSTACLE, _OBSTACLE_MAY):
             yield "plan.advice"
         unknown = plan.get("unknown")
         if not isinstance(unknown, dict) or not _is_texts(unknown.get("packages")):

@@ -111,6 +111,7 @@ def test_a_file_name_is_safe_bounded_and_distinct_for_every_name():
         assert not set(name) & set("/\\ \n\0:")
     assert len({name.lower() for name in slugs}) == len(HOSTILE), "also distinct where file names have no case"
     assert slugs == [_run_files.slug(host) for host in HOSTILE]
+    assert len({_run_files.slug(f"{'x' * 100}{number}") for number in range(5000)}) == 5000, "also where only the digest differs"
     assert _run_files.slug("web1.example.com").startswith("web1.example.com-")
 
 
@@ -325,9 +326,17 @@ DAMAGED = {
     "verdict": change(["plan", "verdicts", 0, "verdict"], "fine"),
     "reasons": change(["plan", "verdicts", 0, "reasons"], "vf_down"),
     "kind": change(["plan", "verdicts", 0, "kind"], None),
+    "mac": change(["plan", "verdicts", 0, "mac"], 5),
+    "no mac": change(["plan", "verdicts", 0], {key: value for key, value in nic().items() if key != "mac"}),
+    "proven": change(["plan", "verdicts", 0, "proven"], "yes"),
     "met": change(["plan", "met"], "yes"),
     "steps": change(["plan", "steps"], [{}]),
+    "packages of a step": change(["plan", "steps"], [{**STEP, "packages": "dpdk"}]),
+    "version of a step": change(["plan", "steps"], [{**STEP, "version": 24.11}]),
+    "reboot of a step": change(["plan", "steps"], [{**STEP, "reboot": "maybe"}]),
+    "code of a step": change(["plan", "steps"], [{**STEP, "reasons": ["No Code"]}]),
     "blocked": change(["plan", "blocked"], {}),
+    "option": change(["plan", "blocked"], [{"reason": "vf_down", "subject": "eth0", "remedy": "Wait.", "option": []}]),
     "advice": change(["plan", "advice"], None),
     "unknown": change(["plan", "unknown"], []),
 }
