@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's own audit of a lab: what it says of the emulated NICs."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import typing as t
+
+from lab.vm.errors import LabError
+from lab.vm.lab import Lab
+
+_CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+_TIMEOUT = 1800.0
+
+
+@dataclasses.dataclass(frozen=True)
+class NicVerdict:
+    """What the audit says of one NIC."""
+
+    interface: str
+    mac: str
+    kind: str
+    verdict: str
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        reasons = f" ({', '.join(self.reasons)})" if self.reasons else ""
+        return f"{self.interface} {self.mac}: {self.kind}, {self.verdict}{reasons}"
+
+
+def audit(lab: Lab, report_dir: pathlib.Path) -> dict[str, t.Any]:
+    """Run the playbook accelnet.mana.audit over the machines; returns its results by name of the machine. Raises LabError."""
+    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    if not program.exists():
+        raise LabError(f"there is no {program}: run `make setup`")
+    run_id = f"lab-{lab.run.id}"
+    inventory = lab.inventory(lab.run.path / "inventory.yml")
+    variables = {"accelnet_report_dir": str(report_dir), "accelnet_run_id": run_id}
+    # The checkout's own settings, as scripts/lib.sh has them.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
+    environment |= {
+        "ANSIBLE_CONFIG": str(_CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(_CHECKOUT / ".cache" / "collections"),
+        "ANSIBLE_HOME": str(_CHECKOUT / ".cache" / "ansible"),
+    }
+    command = [str(program), "accelnet.mana.audit", "-i", str(inventory), "-e", json.dumps(variables)]
+    process = lab.run.start("audit", command, environment)
+    code = process.wait(_TIMEOUT)
+    results = {}
+    for path in sorted((report_dir / run_id / "hosts").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        results[result["host"]] = result
+    if code != 0 or not results:
+        raise LabError(f"the audit ended with {code}: {process.log_tail()}")
+    return results
+
+
+def verdicts(result: collections.abc.Mapping[str, t.Any]) -> list[NicVerdict]:
+    """The verdicts of one machine's result, each with the kind of the NIC."""
+    kinds = {nic["mac"]: nic["kind"] for nic in (result.get("facts") or {}).get("nics") or ()}
+    rows = (result.get("plan") or {}).get("verdicts") or ()
+    return [
+        NicVerdict(
+            row.get("interface") or row.get("pci_address") or "?",
+            row.get("mac") or "?",
+            kinds.get(row.get("mac"), "?"),
+            row["verdict"],
+            tuple(row["reasons"]),
+        )
+        for row in rows
+    ]
+
+
+def shortcomings(result: collections.abc.Mapping[str, t.Any], macs: collections.abc.Iterable[str]) -> list[str]:
+    """Why these MACs are not all accelerated MANA NICs; empty when they are. Other NICs do not count."""
+    if result.get("status") != "ok":
+        return [f"the host is {result.get('status')}: {(result.get('error') or {}).get('message')}"]
+    found = {verdict.mac.lower(): verdict for verdict in verdicts(result)}
+    problems = []
+    for mac in macs:
+        nic = found.get(mac.lower())
+        if nic is None:
+            problems.append(f"there is no NIC {mac}")
+        elif (nic.kind, nic.verdict) != ("mana", "accelerated"):
+            problems.append(f"not an accelerated MANA NIC: {nic}")
+    return problems

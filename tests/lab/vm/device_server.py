@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that is the NICs of a lab, and the wire between them."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import json
+import pathlib
+import socket
+import sys
+import time
+import typing as t
+
+from lab.vm.errors import LabError
+from lab.vm.records import Process, Run
+from lab.vm.spec import FunctionSpec, ResponderSpec
+
+_START_TIMEOUT = 60.0
+_TESTS = pathlib.Path(__file__).resolve().parents[2]
+
+
+class DeviceServer:
+    """A running `python -m lab.device`."""
+
+    def __init__(
+        self,
+        run: Run,
+        functions: collections.abc.Mapping[str, FunctionSpec],
+        responder: ResponderSpec | None,
+        survives: bool = False,
+        join: t.Any = None,
+    ) -> None:
+        """Start it, and wait until it answers. functions: by name; their sockets are NAME.sock of the lab."""
+        self.control = run.socket("control.sock")
+        self._expected_to_run = True
+        configuration = {
+            "functions": [
+                {
+                    "socket": str(run.socket(f"{name}.sock")),
+                    "vports": [{"mac": mac} for mac in function.macs],
+                    "max_queues": function.max_queues,
+                }
+                for name, function in functions.items()
+            ],
+            "responder": None if responder is None else dataclasses.asdict(responder),
+            "control": str(self.control),
+            "log": str(run.logs / "device.log"),
+            "join": join,
+        }
+        path = run.path / "device.json"
+        path.write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
+        # -I is not possible, it would hide PYTHONPATH; the rest of the user's settings stays out.
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process: Process = run.start("device-server", [sys.executable, "-m", "lab.device", str(path)], environment, survives)
+        deadline = time.monotonic() + _START_TIMEOUT
+        # The control socket is bound last.
+        while not self.control.exists():
+            if self.process.exit_code() is not None or time.monotonic() > deadline:
+                raise LabError(f"the device server did not start: {self.process.log_tail() or 'it said nothing'} (see {self.process.log})")
+            time.sleep(0.02)
+
+    def command(self, name: str, timeout: float = 60.0, **arguments: t.Any) -> t.Any:
+        """Ask the server something, `counters` for example, and return its answer."""
+        return control_command(self.control, name, timeout, **arguments)
+
+    def check(self) -> None:
+        """Raises LabError when the server has ended and nobody told it to."""
+        code = self.process.exit_code()
+        if code is not None and self._expected_to_run:
+            raise LabError(f"the device server ended with {code}: {self.process.log_tail()}")
+
+    def kill(self) -> None:
+        """End it as a crash would: for tests of what a guest does then."""
+        self._expected_to_run = False
+        self.process.kill()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait for it."""
+        self._expected_to_run = False
+        self.process.stop()
+
+
+def control_command(path: pathlib.Path, name: str, timeout: float = 60.0, **arguments: t.Any) -> t.Any:
+    """Send one request to a control socket: a line of JSON there, a line of JSON back."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(path))
+            with connection.makefile("rwb") as stream:
+                stream.write(json.dumps({"command": name, **arguments}).encode() + b"\n")
+                stream.flush()
+                line = stream.readline()
+        except OSError as error:
+            raise LabError(f"the device server does not answer {name}: {error}") from error
+    if not line:
+        raise LabError(f"the device server closed the connection instead of answering {name}")
+    answer = json.loads(line)
+    if isinstance(answer, dict) and "error" in answer:
+        raise LabError(f"the device server refused {name}: {answer['error']}")
+    return answer
