@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # PYTHON=…  the interpreter to make .venv with (default: python3)
-# ARGS=…    further arguments: of ansible-playbook (audit, demo) or pytest (unit)
+# ARGS=…    further arguments: of ansible-playbook (audit, demo), of pytest (unit, lab-test) or of scripts/lab (lab, lab-shell)
 export PYTHON
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run audit demo test lint unit sanity docs bench clean
+.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -43,5 +43,21 @@ docs: setup ## check the documentation of modules, plugins, roles and the change
 bench: setup ## the benchmarks; see tests/benchmarks/README.md
 	@scripts/bench
 
+lab-setup:
+	@scripts/setup lab
+
+lab: lab-setup ## boot a VM with an emulated MANA NIC and audit it
+	@scripts/lab check $(ARGS)
+
+lab-shell: lab-setup ## boot such a VM, leave it running and say how to log in
+	@scripts/lab shell $(ARGS)
+
+lab-down: setup-run ## end the VMs that lab-shell left running
+	@scripts/lab down --all
+
+lab-test: setup lab-setup ## the tests that boot VMs
+	@scripts/test lab $(ARGS)
+
 clean: ## remove everything that make made
+	@[ ! -d .cache/lab/run ] || [ ! -x .venv/bin/python ] || scripts/lab down --all
 	rm -rf .venv .cache .ansible accelnet-reports tests/output

@@ -40,6 +40,5 @@ def serving(device: Device, path: Path, loop: Loop | None = None) -> Iterator[Se
         loop.stop()
         thread.join()
         loop.close()
-    # Only after a block that went well: an exception of the block is shown, with the server's as its context, if this one raised too.
-    if failures:
-        raise failures[0]
+        if failures:
+            raise failures[0]

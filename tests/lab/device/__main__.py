@@ -16,7 +16,10 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from lab.net.link import DatagramLink
+try:
+    from lab.net.link import DatagramLink
+except ImportError:
+    pass
 from lab.net.responder import Responder
 from lab.net.switch import Switch
 

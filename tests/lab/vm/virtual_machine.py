@@ -263,9 +263,13 @@ class VirtualMachine:
             return qemu.Disk(self.image.disk)
         overlay: pathlib.Path = self._run.path / f"{self.name}.qcow2"
         if not overlay.exists():
-            subprocess.run(
+            made = subprocess.run(
                 [*self._program.img, "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(self.image.disk), str(overlay)],
                 env={**os.environ, **self._program.environment},
-                check=True,
+                capture_output=True,
+                text=True,
+                check=False,
             )
+            if made.returncode != 0:
+                raise LabError(f"qemu-img: {made.stderr.strip()}")
         return qemu.Disk(overlay, "qcow2", snapshot=False)
