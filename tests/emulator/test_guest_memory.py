@@ -88,7 +88,7 @@ def test_view_is_the_memory_itself(memory: GuestMemory, memfd: Callable[[int], i
     memory.map(0x1000, PAGE, fd, 0, readable=True, writable=True)
     view = memory.view(0x1100, 4)
     os.pwrite(fd, b"seen", 0x100)
-    assert view == b"seen"
+    assert bytes(view) == b"seen"
     view[:] = b"back"
     assert os.pread(fd, 4, 0x100) == b"back"
 
@@ -174,8 +174,23 @@ def test_a_map_without_file_is_known_but_refused(memory: GuestMemory) -> None:
 def test_empty_accesses_touch_nothing(memory: GuestMemory) -> None:
     assert memory.read(0x1234, 0) == b""
     memory.write(0x1234, b"")
-    with pytest.raises(DmaError, match="negative"):
-        memory.read(0x1234, -1)
+
+
+def test_negative_sizes_are_refused(memory: GuestMemory, memfd: Callable[[int], int]) -> None:
+    memory.map(0x1000, PAGE, memfd(PAGE), 0, readable=True, writable=True)
+    for address in (0x1010, 0x1010, 0x5000):
+        for access in (memory.read, memory.view):
+            with pytest.raises(DmaError, match="negative"):
+                access(address, -1)
+
+
+def test_the_number_of_maps_is_bounded(memory: GuestMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.device.guest_memory.MAX_MAPS", 3)
+    for page in range(3):
+        memory.map(page * PAGE, PAGE, None, 0, readable=True, writable=True)
+    with pytest.raises(OSError) as caught:
+        memory.map(3 * PAGE, PAGE, None, 0, readable=True, writable=True)
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(
@@ -246,6 +261,12 @@ def test_a_file_opened_for_reading_is_for_reading(memory: GuestMemory, tmp_path:
     path = tmp_path / "rom"
     path.write_bytes(b"rom!" * 1024)
     with path.open("rb") as file:
+        with pytest.raises(OSError) as caught:
+            memory.map(0, PAGE, file.fileno(), 0, readable=True, writable=True)
+        assert caught.value.errno == errno.EACCES
+        # Also not if it is mapped for writing already, through another descriptor.
+        with path.open("rb+") as writable:
+            memory.map(PAGE, PAGE, writable.fileno(), 0, readable=True, writable=True)
         with pytest.raises(OSError) as caught:
             memory.map(0, PAGE, file.fileno(), 0, readable=True, writable=True)
         assert caught.value.errno == errno.EACCES

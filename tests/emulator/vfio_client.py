@@ -100,7 +100,8 @@ class Client:
         """Send bytes as they are, in one sendmsg with `fds`."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"<{len(fds)}i", *fds))] if fds else []
         sent = self.socket.sendmsg([data], rights)
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     def message(self, command: int, payload: bytes = b"", *, flags: int = 0) -> bytes:
         """Return the bytes of a command with the next message id."""

@@ -22,7 +22,6 @@ from lab.net.switch import Switch
 
 from .faults import Faults
 from .function import Function
-from .gdma_defs import GDMA_EQE_HWC_RESET_REQUEST
 from .loop import Loop
 
 MAX_LINE = 1 << 16
@@ -148,7 +147,7 @@ class Control:
         hwc = self._function(function).hwc
         if hwc is None:
             raise CommandError("no driver has established a hardware channel")
-        hwc.eq.post(GDMA_EQE_HWC_RESET_REQUEST)
+        hwc.request_reset()
         return {}
 
     def do_hwc_timeout(self, milliseconds: int, function: int = 0) -> dict[str, Any]:

@@ -58,12 +58,18 @@ class DmaRegion:
 class MemoryKey(Protocol):
     """What a mem_key stands for."""
 
+    @property
+    def pages(self) -> int:
+        """Page addresses that are kept for it."""
+
     def extents(self, address: int, size: int, write: bool) -> list[Extent]:
         """:raises DmaError: the key gives no such access"""
 
 
 class GpaKey:
     """gpa_mkey: addresses are DMA addresses already. GuestMemory checks them."""
+
+    pages = 0
 
     def extents(self, address: int, size: int, write: bool) -> list[Extent]:
         return [(address, size)]
@@ -76,7 +82,10 @@ class MemoryRegion:
     region: DmaRegion
     virtual_address: int
     writable: bool
-    lkey: int
+
+    @property
+    def pages(self) -> int:
+        return self.region.page_count
 
     def extents(self, address: int, size: int, write: bool) -> list[Extent]:
         if write and not self.writable:
@@ -96,6 +105,7 @@ class RingMemory:
         if size < MANA_PAGE_SIZE or size & (size - 1) or region.offset_in_page or not region.complete:
             raise ValueError(f"a DMA region of {size} bytes at offset {region.offset_in_page} can hold no queue")
         self.size = size
+        self.pages = region.page_count
         self._memory = memory
         self._extents = region.extents(0, size)
         self._base = self._extents[0][0] if len(self._extents) == 1 else None

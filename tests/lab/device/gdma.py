@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from .dma import DmaRegion, MemoryRegion
+from .dma import DmaRegion, GpaKey, MemoryRegion
 from .gdma_defs import (
     ATB_PAGE_SIZE_MAX,
     GDMA_ACCESS_FLAG_LOCAL_WRITE,
@@ -32,6 +32,7 @@ from .gdma_defs import (
     GDMA_EQE_TEST_EVENT,
     GDMA_GENERATE_TEST_EQE,
     GDMA_LIST_DEVICES,
+    GDMA_MR_TYPE_GPA,
     GDMA_MR_TYPE_GVA,
     GDMA_PROTOCOL_V1,
     GDMA_QUERY_HWC_TIMEOUT,
@@ -71,6 +72,7 @@ from .gdma_defs import (
     gdma_verify_ver_req,
     gdma_verify_ver_resp,
 )
+from .guest_memory import DmaError
 from .resources import GPA_MKEY, MAX_CQS, MAX_EQS, MAX_MRS, MAX_REGION_PAGES, MAX_RQS, MAX_SQS, Refused, Request, Resources
 from .wire import ShortMessage
 
@@ -127,7 +129,7 @@ class Gdma:
             answer = self._find(header)(resources, header, body)
         except Refused as refused:
             return refused.status, b""
-        except ShortMessage:
+        except (ShortMessage, DmaError):
             return STATUS_INVALID_PARAMETER, b""
         return GDMA_STATUS_MORE_ENTRIES if isinstance(answer, _Partial) else 0, answer
 
@@ -288,15 +290,18 @@ class Gdma:
     def _create_mr(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         asked = gdma_create_mr_request.parse(body)
         resources.pds.get(asked.pd_handle)
-        if asked.mr_type != GDMA_MR_TYPE_GVA:
+        number = resources.mrs.number()
+        if asked.mr_type == GDMA_MR_TYPE_GPA:  # of kernel users, since Linux 6.15
+            resources.mrs.add(GpaKey())
+        elif asked.mr_type == GDMA_MR_TYPE_GVA:
+            region = resources.regions.get(asked.dma_region_handle)
+            if not region.complete:
+                raise Refused(STATUS_INVALID_PARAMETER, "pages of the DMA region are missing")
+            resources.mrs.add(MemoryRegion(region, asked.virtual_address, bool(asked.access_flags & GDMA_ACCESS_FLAG_LOCAL_WRITE)))
+            resources.regions.pop(asked.dma_region_handle)
+        else:
             raise Refused(STATUS_INVALID_PARAMETER, f"memory region of type {asked.mr_type}")
-        region = resources.regions.get(asked.dma_region_handle)
-        if not region.complete:
-            raise Refused(STATUS_INVALID_PARAMETER, "pages of the DMA region are missing")
-        key = resources.mrs.number()
-        resources.mrs.add(MemoryRegion(region, asked.virtual_address, bool(asked.access_flags & GDMA_ACCESS_FLAG_LOCAL_WRITE), key))
-        resources.regions.pop(asked.dma_region_handle)
-        return bytes(gdma_create_mr_response(mr_handle=key, lkey=key, rkey=key))
+        return bytes(gdma_create_mr_response(mr_handle=number, lkey=number, rkey=number))
 
     def _destroy_mr(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         resources.mrs.pop(gdma_destroy_mr_request.parse(body).mr_handle)

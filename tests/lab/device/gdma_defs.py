@@ -94,6 +94,7 @@ INVALID_DMA_REGION = 0
 ATB_PAGE_SIZE_4K = 0
 ATB_PAGE_SIZE_MAX = 10  # the page of type n has 4096 << n bytes, 2 MiB at most
 
+GDMA_MR_TYPE_GPA = 1
 GDMA_MR_TYPE_GVA = 2
 GDMA_ACCESS_FLAG_LOCAL_WRITE = 1 << 1
 

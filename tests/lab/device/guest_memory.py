@@ -144,7 +144,9 @@ class GuestMemory:
     def read(self, address: int, size: int) -> bytes:
         """Return a copy of `size` bytes at `address`. Raises DmaError."""
         part = self._last
-        if part.start <= address <= address + size <= part.end and part.readable and part.file:
+        if not part.start <= address <= address + size <= part.end:
+            part = self._find(address, size)
+        if part.readable and part.file:
             at = part.base + address - part.start
             data: bytes = part.memory[at : at + size]
             return data
@@ -155,7 +157,9 @@ class GuestMemory:
         """Store `data` at `address`. Raises DmaError before anything is written."""
         part = self._last
         size = len(data)
-        if part.start <= address <= address + size <= part.end and part.writable and part.file:
+        if not part.start <= address <= address + size <= part.end:
+            part = self._find(address, size)
+        if part.writable and part.file:
             at = part.base + address - part.start
             part.memory[at : at + size] = data
             return
@@ -170,13 +174,21 @@ class GuestMemory:
         Raises DmaError, also where the bytes are in two adjacent maps: use `read` then. Do not keep the view for longer than one
         request: it pins the file, and would show memory that the guest has taken back.
         """
-        part, at = self._single(address, size)
+        part = self._last
+        if not part.start <= address <= address + size <= part.end:
+            part = self._find(address, size)
+        if not (part.readable and part.file):
+            list(self._parts(address, size, writing=False))  # says what is wrong, if it is more than this:
+            raise DmaError(address, size, "not in one map")
+        at = part.base + address - part.start
         return memoryview(part.memory)[at : at + size]
 
     def unpack(self, layout: Struct, address: int) -> tuple[Any, ...]:
         """Return the fields of the structure at `address`. Raises DmaError."""
         part = self._last
-        if part.start <= address and address + layout.size <= part.end and part.readable and part.file:
+        if not (part.start <= address and address + layout.size <= part.end):
+            part = self._find(address, layout.size)
+        if part.readable and part.file:
             return layout.unpack_from(part.memory, part.base + address - part.start)
         return layout.unpack(self.read(address, layout.size))
 
@@ -213,6 +225,14 @@ class GuestMemory:
             if part.file and part.key and part.file.release() and self._files.get(part.key) is part.file:
                 del self._files[part.key]
 
+    def _find(self, address: int, size: int) -> _Map:
+        """Return the one map that holds the bytes, and remember it; without one, a map that may not be accessed."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0 and size >= 0 and address + size <= self._maps[index].end:
+            self._last = self._maps[index]
+            return self._last
+        return _NOWHERE
+
     def _parts(self, address: int, size: int, *, writing: bool) -> Iterator[tuple[_Map, int, int]]:
         """Yield (map, offset in its file, number of bytes) for each of the adjacent maps that hold the bytes."""
         if size < 0:
@@ -227,17 +247,6 @@ class GuestMemory:
                 raise DmaError(address, size, "not writable" if writing else "not readable")
             if part.file is None:
                 raise DmaError(address, size, "mapped without a file")
-            self._last = part
             count = min(end, part.end) - position
             yield part, part.base + position - part.start, count
             position += count
-
-    def _single(self, address: int, size: int) -> tuple[_Map, int]:
-        """Return the one map that holds the bytes, and their offset in its file."""
-        part = self._last
-        if part.start <= address <= address + size <= part.end and part.readable and part.file:
-            return part, part.base + address - part.start
-        parts = list(self._parts(address, size, writing=False))
-        if len(parts) != 1:
-            raise DmaError(address, size, "not in one map")
-        return parts[0][0], parts[0][1]

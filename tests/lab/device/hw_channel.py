@@ -18,6 +18,7 @@ from .gdma_defs import (
     GDMA_EQE_HWC_INIT_DATA,
     GDMA_EQE_HWC_INIT_DONE,
     GDMA_EQE_HWC_INIT_EQ_ID_DB,
+    GDMA_EQE_HWC_RESET_REQUEST,
     GDMA_EQE_HWC_SOC_RECONFIG_DATA,
     GDMA_MAX_RQE_SIZE,
     GDMA_MAX_SQE_SIZE,
@@ -79,6 +80,7 @@ class HwChannel:
         self.rq = WorkQueue(memory, _page(asked.rq_address), rq_id, self.cq, HWC_DOORBELL_PAGE, GDMA_MAX_RQE_SIZE)
         self.sq = WorkQueue(memory, _page(asked.sq_address), sq_id, self.cq, HWC_DOORBELL_PAGE, GDMA_MAX_SQE_SIZE)
         self._answers: list[bytes] = []
+        self._silent = False
 
     def announce(self, max_num_cqs: int, pdid: int, gpa_mkey: int) -> None:
         """Tell the driver what the channel is like: it waits for the last of these events."""
@@ -101,23 +103,31 @@ class HwChannel:
         """How long the driver is to wait for answers from now on."""
         self.eq.post(GDMA_EQE_HWC_SOC_RECONFIG_DATA, _type_data(HWC_DATA_CFG_HWC_TIMEOUT, milliseconds))
 
+    def request_reset(self) -> None:
+        """Ask the driver to reset the function; nothing is answered any more, as while Azure services the card."""
+        self.eq.post(GDMA_EQE_HWC_RESET_REQUEST)
+        self._silent = True
+
     def run(self) -> None:
         """Take the requests that are posted, and deliver answers as far as there are buffers.
 
         :raises QueueError: an entry that is none
         :raises DmaError: memory that the guest does not give
         """
-        while (wqe := self.sq.take()) is not None:
+        while True:
+            while self._answers and (buffer := self.rq.take()) is not None:
+                self._deliver(self._answers.pop(0), buffer.offset, buffer.sgl)
+            # An answer that waits for a buffer holds back the requests behind it: so a driver cannot pile them up here.
+            if self._answers or (wqe := self.sq.take()) is None:
+                return
             if not wqe.sgl or len(wqe.oob) < _TX_OOB.size:
                 raise QueueError("request without data or out-of-band data")
             # The addresses are DMA addresses: this channel's gpa_mkey is the only key that it knows.
             message = b"".join(self._memory.read(address, min(size, HWC_MAX_MESSAGE)) for address, _, size in wqe.sgl)
             self.cq.post(_RX_OOB.pack(0, 0, 0, wqe.offset, 0, 0, 0, 0), self.sq.number, True)
             answer = self._answer(message)
-            if answer is not None:
+            if answer is not None and not self._silent:
                 self._answers.append(answer)
-        while self._answers and (wqe := self.rq.take()) is not None:
-            self._deliver(self._answers.pop(0), wqe.offset, wqe.sgl)
 
     def _answer(self, message: bytes) -> bytes | None:
         """:raises QueueError: a message that is too short for a header"""

@@ -37,7 +37,7 @@ class Timer:
 
 
 class _Watch:
-    """What to call for one descriptor. Its identity tells an event apart from one of an earlier owner of the same number."""
+    """What to call for one descriptor."""
 
     __slots__ = ("read", "write")
 
@@ -129,11 +129,12 @@ class Loop:
 
     def _run_once(self) -> None:
         for key, events in self._selector.select(self._timeout()):
-            # A callback of this round may have removed this watch, and the number may already belong to somebody else.
+            # A callback of this round may have removed the next watch, and its number may already belong to somebody else. That
+            # one has another watch: this one calls nobody any more.
             watch: _Watch = key.data
-            if events & selectors.EVENT_READ and watch.read and self._watches.get(key.fd) is watch:
+            if events & selectors.EVENT_READ and watch.read:
                 watch.read()
-            if events & selectors.EVENT_WRITE and watch.write and self._watches.get(key.fd) is watch:
+            if events & selectors.EVENT_WRITE and watch.write:
                 watch.write()
             if self._stopping:
                 return

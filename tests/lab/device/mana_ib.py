@@ -20,6 +20,8 @@ MANA_IB_CREATE_ADAPTER = 0x30002
 MANA_IB_DESTROY_ADAPTER = 0x30003
 MANA_IB_CONFIG_IP_ADDR = 0x30004
 MANA_IB_CONFIG_MAC_ADDR = 0x30005
+MANA_IB_CREATE_CQ = 0x30008
+MANA_IB_DESTROY_CQ = 0x30009
 MANA_IB_QUERY_VF_COUNTERS = 0x30022
 
 ADDR_OP_ADD = 1
@@ -89,24 +91,49 @@ class mana_rnic_config_mac_addr_req(Wire):
     reserved2: U8
 
 
+@wire
+class mana_rnic_create_cq_req(Wire):
+    adapter: U64
+    gdma_region: U64
+    eq_id: U32
+    doorbell_page: U32
+
+
+@wire
+class mana_rnic_create_cq_resp(Wire):
+    cq_handle: U64
+    cq_id: U32
+    reserved: U32
+
+
+@wire
+class mana_rnic_destroy_cq_req(Wire):
+    adapter: U64
+    cq_handle: U64
+
+
 class ManaIb:
     """The RDMA client of one function: there may be one adapter, with addresses."""
 
     def __init__(self) -> None:
         self.adapter = False
         self.addresses: set[bytes] = set()
+        self._cqs: set[int] = set()
         self.requests: dict[int, Request] = {
             MANA_IB_GET_ADAPTER_CAP: self._get_adapter_cap,
             MANA_IB_CREATE_ADAPTER: self._create_adapter,
             MANA_IB_DESTROY_ADAPTER: self._destroy_adapter,
             MANA_IB_CONFIG_IP_ADDR: self._config_ip_addr,
             MANA_IB_CONFIG_MAC_ADDR: self._config_mac_addr,
+            MANA_IB_CREATE_CQ: self._create_cq,
+            MANA_IB_DESTROY_CQ: self._destroy_cq,
             MANA_IB_QUERY_VF_COUNTERS: self._query_vf_counters,
         }
 
     def reset(self) -> None:
         self.adapter = False
         self.addresses.clear()
+        self._cqs.clear()
 
     def _get_adapter_cap(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         return bytes(
@@ -141,6 +168,8 @@ class ManaIb:
 
     def _destroy_adapter(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         self._check_adapter(mana_rnic_destroy_adapter_req.parse(body).adapter)
+        for number in self._cqs:
+            resources.cqs.pop(number)
         self.reset()
         return b""
 
@@ -162,6 +191,22 @@ class ManaIb:
             self.addresses.remove(address)
         else:
             raise Refused(STATUS_NOT_FOUND, f"address operation {operation}")
+        return b""
+
+    def _create_cq(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
+        asked = mana_rnic_create_cq_req.parse(body)
+        self._check_adapter(asked.adapter)
+        queue = resources.new_cq(asked.gdma_region, asked.eq_id, asked.doorbell_page)
+        self._cqs.add(queue.number)
+        return bytes(mana_rnic_create_cq_resp(cq_handle=queue.number, cq_id=queue.number))
+
+    def _destroy_cq(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
+        asked = mana_rnic_destroy_cq_req.parse(body)
+        self._check_adapter(asked.adapter)
+        if asked.cq_handle not in self._cqs:
+            raise Refused(STATUS_NOT_FOUND, f"no completion queue {asked.cq_handle}")
+        self._cqs.remove(asked.cq_handle)
+        resources.cqs.pop(asked.cq_handle)
         return b""
 
     def _query_vf_counters(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:

@@ -50,6 +50,11 @@ class _OwnedRing:
         self._head = self._entries  # the count of entries ever written, one round ahead: owner bits begin with 1
         self.armed = True
 
+    @property
+    def pages(self) -> int:
+        """Pages of the DMA region that it lies in."""
+        return self._ring.pages
+
     def _next(self) -> tuple[int, int]:
         """Byte position and owner bits of the entry to be written now."""
         position = (self._head & (self._entries - 1)) * self._entry_size
@@ -167,6 +172,11 @@ class WorkQueue:
         if self.waiting + new > self._ring.size or new % GDMA_WQE_BU_SIZE:
             raise QueueError(f"work queue {self.number}: {new} more bytes posted, it has {self._ring.size}")
         self._posted = tail
+
+    @property
+    def pages(self) -> int:
+        """Pages of the DMA region that it lies in."""
+        return self._ring.pages
 
     @property
     def waiting(self) -> int:

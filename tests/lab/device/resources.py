@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from .dma import DmaRegion, GpaKey, MemoryKey, MemoryRegion
+from .dma import DmaRegion, GpaKey, MemoryKey
 from .gdma_defs import (
     GDMA_CQ_NO_EQ,
     GDMA_MAX_RQE_SIZE,
@@ -34,7 +34,7 @@ MAX_PDS = 1024
 MAX_MRS = 4096
 MAX_REGIONS = 8192
 MAX_REGION_PAGES = 1 << 18  # in one region; 1 GiB of 4 KiB pages
-MAX_PAGES = 1 << 20  # in all regions that are not yet a queue or a memory region
+MAX_PAGES = 1 << 20  # in all regions, and in all queues and memory regions that were made of regions
 
 GPA_MKEY = 1
 """gpa_mkey of every kernel driver: DMA addresses as they are."""
@@ -114,7 +114,7 @@ class Resources:
         self.sqs: Table[WorkQueue] = Table("send queue", MAX_SQS)  # by number >> SQ_NUMBER_SHIFT
         self.rqs: Table[WorkQueue] = Table("receive queue", MAX_RQS)
         self.pds: Table[int] = Table("protection domain", MAX_PDS, first=16)
-        self.mrs: Table[MemoryRegion] = Table("memory region", MAX_MRS, first=256)
+        self.mrs: Table[MemoryKey] = Table("memory region", MAX_MRS, first=256)
         self._gpa = GpaKey()
         self._hwc_eq: int | None = None
 
@@ -122,7 +122,9 @@ class Resources:
 
     def add_region(self, region: DmaRegion) -> int:
         """:raises Refused: too many regions, or too many pages in them"""
-        if sum(other.page_count for other in self.regions) + region.page_count > MAX_PAGES:
+        held = sum(other.page_count for other in self.regions) + sum(key.pages for key in self.mrs)
+        held += sum(queue.pages for table in (self.eqs, self.cqs, self.sqs, self.rqs) for queue in table)
+        if held + region.page_count > MAX_PAGES:
             raise Refused(STATUS_NO_RESOURCES, f"more than {MAX_PAGES} pages in DMA regions")
         return self.regions.add(region)
 
@@ -179,6 +181,19 @@ class Resources:
         number = self.eqs.add(queue)
         self.regions.pop(handle)
         return number
+
+    def new_cq(self, handle: int, eq_id: int, doorbell: int) -> CompletionQueue:
+        """A completion queue alone, as large as its region.
+
+        :raises Refused: anything about it is wrong; then the region is untouched
+        """
+        self.check_doorbell(doorbell)
+        region = self.regions.get(handle)
+        with _as_refusal():
+            queue = CompletionQueue(self.memory, self._region(handle, region.length), self.cqs.number(), self.eqs.get(eq_id), doorbell)
+        self.cqs.add(queue)
+        self.regions.pop(handle)
+        return queue
 
     def new_wq_cq(
         self, send: bool, wq: tuple[int, int], cq: tuple[int, int], eq_id: int, doorbell: int

@@ -44,6 +44,41 @@ class Message:
             os.close(self.fds.pop())
 
 
+class _Descriptors:
+    """Those that belong to one message."""
+
+    __slots__ = ("fds", "lost")
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self.lost = False
+
+    def add(self, ancillary: list[tuple[int, int, bytes]], truncated: bool) -> None:
+        """Add what one recvmsg has brought."""
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % _FD_SIZE])
+                self.fds += fds
+        self.lost |= truncated
+
+    def join(self, other: _Descriptors) -> None:
+        """Take over those of `other`: it was the same message. Bounded, or a client could spread thousands over its bytes."""
+        if other.fds or other.lost:
+            fds, lost = other.take()
+            self.fds += fds
+            self.lost |= lost
+            while len(self.fds) > MAX_MSG_FDS:
+                os.close(self.fds.pop())
+                self.lost = True
+
+    def take(self) -> tuple[list[int], bool]:
+        """Return them, and whether some were lost; none are left."""
+        taken = self.fds, self.lost
+        self.fds, self.lost = [], False
+        return taken
+
+
 class MessageStream:
     """Splits what arrives into commands, and keeps what the socket does not take at once.
 
@@ -59,9 +94,8 @@ class MessageStream:
         # Received and not yet handed out: buffer[start:end].
         self._start = 0
         self._end = 0
-        self._first_fds: list[int] = []  # of the message at `start`, from earlier calls of fill
-        self._last_fds: list[int] = []  # of the message that holds the byte before `end`
-        self._fds_lost = False
+        self._first = _Descriptors()  # of the message at `start`
+        self._last = _Descriptors()  # of the message that holds the byte before `end`
         self._backlog = bytearray()
 
     def fileno(self) -> int:
@@ -80,8 +114,7 @@ class MessageStream:
         count, ancillary, flags, _ = self._socket.recvmsg_into([self._buffer[left:]], _ANCILLARY_SIZE, _RECEIVE_FLAGS)
         self._end += count
         if ancillary or flags & socket.MSG_CTRUNC:
-            self._take_fds(ancillary)
-            self._fds_lost |= bool(flags & socket.MSG_CTRUNC)
+            self._last.add(ancillary, bool(flags & socket.MSG_CTRUNC))
         if not count:
             raise StreamError("closed by the client")
 
@@ -90,7 +123,7 @@ class MessageStream:
         start, end = self._start, self._end
         available = end - start
         if available < HEADER.size:
-            self._join_fds()
+            self._first.join(self._last)
             return None
         msg_id, command, size, flags, _ = HEADER.unpack_from(self._buffer, start)
         if not HEADER.size <= size <= MAX_MESSAGE_SIZE:
@@ -98,16 +131,12 @@ class MessageStream:
         if flags & VFIO_USER_F_TYPE_MASK != VFIO_USER_F_TYPE_COMMAND:
             raise StreamError(f"message with flags {flags:#x} is no command")
         if available < size:
-            self._join_fds()
+            self._first.join(self._last)
             return None
         stop = start + size
-        fds: list[int] = []
-        lost = False
-        if self._first_fds or (stop == end and (self._last_fds or self._fds_lost)):
-            if stop == end:
-                self._join_fds()
-                lost, self._fds_lost = self._fds_lost, False
-            fds, self._first_fds = self._first_fds, []
+        if stop == end:
+            self._first.join(self._last)
+        fds, lost = self._first.take()
         self._start = stop
         return Message(msg_id, command, flags, self._buffer[start + HEADER.size : stop], fds, lost)
 
@@ -138,24 +167,6 @@ class MessageStream:
 
     def close(self) -> None:
         """Close the socket and the descriptors of messages that were not handed out."""
-        for fd in self._first_fds + self._last_fds:
+        for fd in self._first.take()[0] + self._last.take()[0]:
             os.close(fd)
-        self._first_fds, self._last_fds = [], []
         self._socket.close()
-
-    def _take_fds(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
-                fds.frombytes(data[: len(data) - len(data) % _FD_SIZE])
-                self._last_fds += fds
-
-    def _join_fds(self) -> None:
-        """The message at `start` is the one that holds the last byte: all descriptors are its own."""
-        if self._last_fds:
-            self._first_fds += self._last_fds
-            self._last_fds = []
-            # Bounded here, or a client could spread thousands of descriptors over the bytes of one message.
-            while len(self._first_fds) > MAX_MSG_FDS:
-                os.close(self._first_fds.pop())
-                self._fds_lost = True

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from lab.net.frame import is_broadcast, is_multicast, parse, pop_vlan, push_vlan
+from lab.net.frame import is_broadcast, is_unicast, parse, pop_vlan, push_vlan
 from lab.net.offload import fill_checksums, segment, verify
 from lab.net.port import Port
 from lab.net.rss import Toeplitz
@@ -94,7 +94,7 @@ class Statistics:
     def count(self, direction: str, frame: bytes) -> None:
         """direction: rx or tx"""
         size = len(frame)
-        kind = ("bcast" if is_broadcast(frame) else "mcast") if is_multicast(frame) else "ucast"
+        kind = "ucast" if is_unicast(frame) else "bcast" if is_broadcast(frame) else "mcast"
         for name, amount in ((f"hc_{direction}_bytes", size), (f"hc_{direction}_{kind}_bytes", size), (f"hc_{direction}_{kind}_pkts", 1)):
             setattr(self, name, getattr(self, name) + amount)
 
@@ -207,7 +207,7 @@ class VPort(Port):
                 fill_checksums(frame, ip=bool(first & 1 << 4), tcp=bool(first & 1 << 5), udp=bool(first & 1 << 6))
             frames = [frame]
         for piece in frames:
-            whole = push_vlan(piece, long_first >> 16) if long_first & 1 << 3 else bytes(piece)
+            whole = push_vlan(piece, _tci(long_first)) if long_first & 1 << 3 else bytes(piece)
             self.statistics.count("tx", whole)
             on_wire = self._faults.on_wire(whole)
             if on_wire is not None:
@@ -222,7 +222,7 @@ class VPort(Port):
         frame = bytearray()
         try:
             for address, size in self._extents(wqe, write=False):
-                frame += self.resources.memory.view(address, size)
+                frame += self.resources.memory.read(address, size)
         except DmaError as error:
             raise _Dropped(CQE_TX_INVALID_OOB, "tx_err_gdma") from error
         return frame
@@ -251,7 +251,7 @@ class VPort(Port):
 
     def receive(self, frame: bytes) -> None:
         """Port: a frame from the wire. One for another MAC address is not the port's: MANA knows no promiscuous mode."""
-        if not is_multicast(frame) and frame[:6] != self.mac:
+        if is_unicast(frame) and frame[:6] != self.mac:
             return
         if not self.rx_enabled or not self.link or self.resources is None:
             self.statistics.rx_err_vport_disabled += 1
@@ -309,6 +309,11 @@ class VPort(Port):
 
     def send_queues(self) -> list[WorkQueue]:
         return [queue for kind, queue in self.objects.values() if kind == GDMA_SQ]
+
+
+def _tci(long_first: int) -> int:
+    """The tag of the long out-of-band data: pcp, dei and vlan_id begin with the lowest bits there, with the highest on the wire."""
+    return (long_first >> 16 & 7) << 13 | (long_first >> 19 & 1) << 12 | long_first >> 20
 
 
 def _checksum_flags(frame: bytes, ip_version: int | None) -> int:

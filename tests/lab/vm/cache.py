@@ -28,8 +28,8 @@ def say(text: str) -> None:
 
 
 def digest(*parts: Any) -> str:
-    """The key of what `parts` (anything JSON can hold; bytes and paths too) decide: 16 hexadecimal digits."""
-    text = json.dumps(parts, sort_keys=True, default=str)
+    """The key of what `parts` (JSON's types, and others by their `repr`) decide: 16 hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
 

@@ -4,10 +4,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # customize.sh TREE: makes a guest of the system that mmdebstrap has just installed in TREE. mmdebstrap runs it as its customize hook.
-#   LAB_KERNELS   kernel packages as an extended regular expression; the newest one that the archive really serves is installed
-#   LAB_ROOTFS    directory that is copied over the tree
-#   LAB_KEYS      directory with the login key's and the host key's files
-#   LAB_HOSTNAME  the guest's name
+#   LAB_KERNELS      kernel packages as an extended regular expression; the newest one that the archive really serves is installed
+#   LAB_ROOTFS       directory that is copied over the tree
+#   LAB_KEYS         directory with the login key's and the host key's files
+#   LAB_HOSTNAME     the guest's name
+#   LAB_FIRMWARE     none, uefi or bios
+#   LAB_BOOT_LOADER  the script that installs GRUB, for uefi and bios
 set -eu
 tree=$1
 export DEBIAN_FRONTEND=noninteractive
@@ -43,17 +45,37 @@ configure() {
 }
 
 quicken() {
-  systemctl --root "$tree" enable systemd-networkd.service
+  chroot "$tree" systemctl enable systemd-networkd.service
   # What a guest that lives for minutes never needs, and that takes its time under emulation.
-  systemctl --root "$tree" mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-    fstrim.timer getty@tty1.service systemd-networkd-wait-online.service systemd-pstore.service systemd-tmpfiles-clean.timer
+  chroot "$tree" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+    fstrim.timer getty@tty1.service getty-static.service systemd-networkd-wait-online.service systemd-pstore.service systemd-tmpfiles-clean.timer
   # A machine id that is there already spares the first boot the work of making one.
   printf '%s' "$LAB_HOSTNAME" | md5sum | cut -c 1-32 >"$tree/etc/machine-id"
   # systemd rebuilds the hardware database and other caches when /usr is newer than these two (systemd-update-done.service(8)).
   touch --reference="$tree/usr" "$tree/etc/.updated" "$tree/var/.updated"
 }
 
+prepare_boot_loader() {
+  if [ "$LAB_FIRMWARE" = none ]; then return 0; fi
+  cp "$LAB_BOOT_LOADER" "$tree/usr/local/sbin/lab-boot-loader"
+  mkdir -p "$tree/etc/default/grub.d"
+  cat >"$tree/etc/default/grub.d/lab.cfg" <<'END'
+GRUB_TIMEOUT=0
+GRUB_TERMINAL=console
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_CMDLINE_LINUX="console=ttyS0"
+END
+  if [ "$LAB_FIRMWARE" = uefi ]; then
+    printf 'LABEL=LAB-ESP /boot/efi vfat umask=0077 0 1\n' >>"$tree/etc/fstab"
+    # An upgrade of GRUB must renew what this disk is started by.
+    echo 'grub-efi-amd64 grub2/force_efi_extra_removable boolean true' | chroot "$tree" debconf-set-selections
+  else
+    echo 'grub-pc grub-pc/install_devices multiselect /dev/vda' | chroot "$tree" debconf-set-selections
+  fi
+}
+
 install_kernel
 configure
+prepare_boot_loader
 quicken
-dpkg-query --admindir="$tree/var/lib/dpkg" --show --showformat='${Package} ${Version}\n' >"$tree/var/lib/lab-packages"
+chroot "$tree" dpkg-query --show --showformat='${Package} ${Version}\n' >"$tree/var/lib/lab-packages"

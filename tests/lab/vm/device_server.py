@@ -31,9 +31,12 @@ class DeviceServer:
         functions: collections.abc.Mapping[str, FunctionSpec],
         responder: ResponderSpec | None,
         survives: bool = False,
-        join: t.Any = None,
+        join: collections.abc.Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, and wait until it answers. functions: by name; their sockets are NAME.sock of the lab."""
+        """Start it, and wait until it answers. functions: by name; their sockets are NAME.sock of the lab.
+
+        join: paths of the `local` and the `peer` socket of a link to the wire of another server.
+        """
         self.control = run.socket("control.sock")
         self._expected_to_run = True
         configuration = {
@@ -42,13 +45,14 @@ class DeviceServer:
                     "socket": str(run.socket(f"{name}.sock")),
                     "vports": [{"mac": mac} for mac in function.macs],
                     "max_queues": function.max_queues,
+                    **function.options,
                 }
                 for name, function in functions.items()
             ],
             "responder": None if responder is None else dataclasses.asdict(responder),
             "control": str(self.control),
             "log": str(run.logs / "device.log"),
-            "join": join,
+            "join": None if join is None else dict(join),
         }
         path = run.path / "device.json"
         path.write_text(json.dumps(configuration, indent=1) + "\n", encoding="utf-8")
@@ -56,14 +60,14 @@ class DeviceServer:
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process: Process = run.start("device-server", [sys.executable, "-m", "lab.device", str(path)], environment, survives)
         deadline = time.monotonic() + _START_TIMEOUT
-        # The control socket is bound last.
-        while not self.control.exists():
+        # The control socket is made last.
+        while not _answers(self.control):
             if self.process.exit_code() is not None or time.monotonic() > deadline:
                 raise LabError(f"the device server did not start: {self.process.log_tail() or 'it said nothing'} (see {self.process.log})")
             time.sleep(0.02)
 
-    def command(self, name: str, timeout: float = 60.0, **arguments: t.Any) -> t.Any:
-        """Ask the server something, `counters` for example, and return its answer."""
+    def command(self, name: str, timeout: float = 60.0, **arguments: t.Any) -> dict[str, t.Any]:
+        """Ask the server something, `counters` for example, and return its answer. The commands are in lab.device.control."""
         return control_command(self.control, name, timeout, **arguments)
 
     def check(self) -> None:
@@ -83,7 +87,7 @@ class DeviceServer:
         self.process.stop()
 
 
-def control_command(path: pathlib.Path, name: str, timeout: float = 60.0, **arguments: t.Any) -> t.Any:
+def control_command(path: pathlib.Path, name: str, timeout: float = 60.0, **arguments: t.Any) -> dict[str, t.Any]:
     """Send one request to a control socket: a line of JSON there, a line of JSON back."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -97,7 +101,12 @@ def control_command(path: pathlib.Path, name: str, timeout: float = 60.0, **argu
             raise LabError(f"the device server does not answer {name}: {error}") from error
     if not line:
         raise LabError(f"the device server closed the connection instead of answering {name}")
-    answer = json.loads(line)
-    if isinstance(answer, dict) and "error" in answer:
+    answer: dict[str, t.Any] = json.loads(line)
+    if not answer["ok"]:
         raise LabError(f"the device server refused {name}: {answer['error']}")
     return answer
+
+
+def _answers(path: pathlib.Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(path)) == 0

@@ -14,22 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.vm import tree
-from lab.vm.cache import Cache, digest
-from lab.vm.keys import Keys, keys
-from lab.vm.mirror import MirrorError
+from lab.vm import builder, disk
+from lab.vm.cache import Cache
+from lab.vm.errors import LabError
+from lab.vm.keys import make_keys
 from lab.vm.qemu_tree import qemu
-from lab.vm.recipes import RECIPES, Recipe
-
-BUILDER_VERSION = 1
-"""Raise it when the same recipe makes another image; files of `rootfs` and `customize.sh` count by their content."""
+from lab.vm.recipes import RECIPES
+from lab.vm.secure_boot import SecureBoot, secure_boot
 
 MANAGEMENT_MAC = "52:54:00:12:34:56"
 """The one NIC that a guest configures by itself must be a virtio-net-pci with this address, QEMU's default for the first NIC."""
-
-_HERE = Path(__file__).resolve().parent
-_LABEL = "lab-root"
-_CONSOLE = "console=ttyS0"
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,7 @@ class GuestImage:
     disk: Path
     """Raw and sparse."""
     kernel: Path | None
+    """For direct boot only, like initrd."""
     initrd: Path | None
     append: str
     """Kernel command line for direct boot."""
@@ -54,17 +49,18 @@ class GuestImage:
     """As `uname -r` prints it."""
     packages: Mapping[str, str]
     """Installed versions by package name."""
+    secure_boot: SecureBoot | None = None
+    """For uefi: firmware variables with Secure Boot on, and a key of our own that these trust besides Microsoft's."""
 
 
 def guest(name: str) -> GuestImage:
-    """The image called `name`; builds it when the cache has none for today's recipe.
-
-    Raises KeyError for an unknown name, BuildError or MirrorError when building fails.
-    """
-    recipe = RECIPES[name]
+    """The image called `name`; builds it when the cache has none for today's recipe. Raises LabError."""
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise LabError(f"there is no guest {name}; there are {', '.join(RECIPES)}")
     cache = Cache()
-    login = keys(cache)
-    directory = cache.entry(name, _key(recipe, login), lambda building: _build(name, recipe, login, building))
+    keys = make_keys(cache)
+    directory = cache.entry(name, builder.key(recipe, keys), lambda building: builder.build(name, recipe, keys, building))
     facts = json.loads((directory / "guest.json").read_text(encoding="utf-8"))
     direct = recipe.firmware == "none"
     return GuestImage(
@@ -72,13 +68,14 @@ def guest(name: str) -> GuestImage:
         disk=directory / "disk.img",
         kernel=directory / "vmlinuz" if direct else None,
         initrd=directory / "initrd.img" if direct else None,
-        append=f"root=LABEL={_LABEL} ro {_CONSOLE}",
+        append=f"root=LABEL={disk.LABEL} ro {disk.CONSOLE}" if direct else "",
         firmware=recipe.firmware,
         ssh_user="root",
-        ssh_key=login.login,
-        host_key=login.host_public,
+        ssh_key=keys.login,
+        host_key=keys.host_public,
         kernel_release=facts["kernel_release"],
         packages=facts["packages"],
+        secure_boot=secure_boot(cache) if recipe.firmware == "uefi" else None,
     )
 
 
@@ -92,6 +89,7 @@ def requirements() -> dict[str, str]:
         "mkfs.ext4": "e2fsprogs",
         "tar": "tar",
         "ssh-keygen": "openssh-client",
+        "openssl": "openssl",
     }
     if os.geteuid():
         found["newuidmap"] = "uidmap"
@@ -101,45 +99,8 @@ def requirements() -> dict[str, str]:
 def missing() -> dict[str, str]:
     """Those of `requirements` that this machine lacks."""
     # sbin is not on an ordinary user's PATH.
-    path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     return {command: package for command, package in requirements().items() if shutil.which(command, path=path) is None}
-
-
-def _key(recipe: Recipe, login: Keys) -> str:
-    rootfs = {str(path.relative_to(_HERE)): path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("rootfs/**/*")) if path.is_file()}
-    return digest(BUILDER_VERSION, recipe.described(), rootfs, (_HERE / "customize.sh").read_text(encoding="utf-8"), login.public)
-
-
-def _build(name: str, recipe: Recipe, login: Keys, directory: Path) -> None:
-    log, tar, root = directory / "build.log", directory / "tree.tar", directory / "tree"
-    environment = {
-        "LAB_KERNELS": recipe.kernels,
-        "LAB_ROOTFS": str(_HERE / "rootfs"),
-        "LAB_KEYS": str(login.directory),
-        "LAB_HOSTNAME": name,
-    }
-    hook = ["sh", str(_HERE / "customize.sh")]
-    tree.bootstrap(tar, recipe.suite, recipe.all_packages, log=log, backports=recipe.backports, hook=hook, environment=environment)
-    # One shell, because without privileges the files' owners exist only inside one user namespace.
-    script = f"""
-        set -eu
-        mkdir {root}
-        tar --extract --numeric-owner --xattrs --xattrs-include='*' --file {tar} --directory {root}
-        cp {root}/boot/vmlinuz-* {directory}/vmlinuz
-        cp {root}/boot/initrd.img-* {directory}/initrd.img
-        cp {root}/var/lib/lab-packages {directory}/packages
-        ls {root}/lib/modules >{directory}/kernel_release
-        truncate --size {recipe.size} {directory}/disk.img
-        mkfs.ext4 -q -L {_LABEL} -m 0 -d {root} {directory}/disk.img
-        rm -rf {root}
-    """
-    tree.run(tree.as_root(["sh", "-c", script]), log=log, environment={"PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"})
-    tar.unlink()
-    facts = {
-        "kernel_release": (directory / "kernel_release").read_text(encoding="ascii").strip(),
-        "packages": dict(line.split() for line in (directory / "packages").read_text(encoding="ascii").splitlines()),
-    }
-    (directory / "guest.json").write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,19 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lacking:
         print("missing: " + ", ".join(f"{command} (Debian package {package})" for command, package in lacking.items()), file=sys.stderr)
         return 1
-    unknown = [name for name in [*(options.build or []), *([options.path] if options.path else [])] if name != "qemu" and name not in RECIPES]
-    if unknown:
-        print(f"unknown: {', '.join(unknown)}; known: qemu, {', '.join(RECIPES)}", file=sys.stderr)
-        return 1
     try:
         for name in options.build or []:
-            qemu() if name == "qemu" else guest(name)
+            _directory(name)
         if options.path:
-            print(qemu().tree if options.path == "qemu" else guest(options.path).disk.parent)
-    except (tree.BuildError, MirrorError) as error:
+            print(_directory(options.path))
+    except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _directory(name: str) -> Path:
+    return qemu().tree if name == "qemu" else guest(name).disk.parent
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Keys:
         return self.login.with_suffix(".pub").read_text(encoding="ascii"), self.host_public
 
 
-def keys(cache: Cache) -> Keys:
+def make_keys(cache: Cache) -> Keys:
     """The keys of `cache`."""
     found = Keys(cache.root / "keys")
     with cache.locked("keys"):

@@ -133,6 +133,8 @@ class Lab:
         if not self._survives:
             raise LabError("the processes of this lab do not survive: it was not made for that")
         self.inventory(self.run.path / "inventory.yml")
+        configuration = self.run.path / "ssh_config"
+        configuration.write_text("".join(vm.ssh.configuration(vm.name) for vm in self.vms), encoding="utf-8")
         connection = {
             "name": self.run.id,
             "directory": str(self.run.path),
@@ -141,7 +143,7 @@ class Lab:
                 {
                     "name": vm.name,
                     "guest": vm.spec.guest,
-                    "ssh": shlex.join(vm.ssh.login()),
+                    "ssh": shlex.join(["ssh", "-F", str(configuration), vm.name]),
                     "variables": host_variables(vm),
                     "macs": [mac for function in vm.spec.functions for mac in function.macs],
                 }

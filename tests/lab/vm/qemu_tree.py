@@ -59,15 +59,12 @@ def _build(directory: Path) -> None:
 
 
 def _unpacked(root: Path) -> Qemu:
-    """QEMU in a tree of unpacked packages, started by the tree's own dynamic loader: no chroot, no mounts, no privileges."""
-    libraries = root / "usr/lib/x86_64-linux-gnu"
-    loader = (str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries))
-    environment = {"QEMU_MODULE_DIR": str(libraries / "qemu")}
-    program = (*loader, str(root / "usr/bin/qemu-system-x86_64"))
-    # Debian keeps SeaBIOS apart and links to it by absolute path; both directories are searched.
+    unpacked = tree.Unpacked(root)
+    environment = {"QEMU_MODULE_DIR": str(unpacked.libraries / "qemu")}
+    # Debian keeps SeaBIOS apart and has QEMU look for it by absolute path; here, both directories are named.
     data = ("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios"))
-    image_tool = (*loader, str(root / "usr/bin/qemu-img"))
-    return _checked((*program, *data), image_tool, environment, root, root / "usr/share/OVMF")
+    program = (*unpacked.command("usr/bin/qemu-system-x86_64"), *data)
+    return _checked(program, unpacked.command("usr/bin/qemu-img"), environment, root, root / "usr/share/OVMF")
 
 
 def _machine_qemu() -> Qemu | None:

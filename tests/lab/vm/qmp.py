@@ -33,6 +33,7 @@ class Qmp:
         self.timeout = timeout
         self.events: list[Message] = []
         self._buffer = b""
+        self._id = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)
@@ -55,14 +56,18 @@ class Qmp:
     def command(self, request: Message, timeout: float | None = None) -> t.Any:
         """Like execute, with the whole request as the protocol has it: for arguments that are no Python names."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        # An answer bears the id of its request: one that came too late is not taken for that of the next.
+        self._id += 1
         try:
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            self._socket.sendall(json.dumps({**request, "id": self._id}).encode() + b"\n")
         except OSError as error:
             raise QmpError(f"QMP: {request['execute']}: {error}") from error
         while True:
             message = self._read(deadline)
             if "event" in message:
                 self.events.append(message)
+            elif message.get("id") != self._id:
+                continue
             elif "error" in message:
                 raise QmpError(f"QMP: {request['execute']}: {message['error'].get('desc', message['error'])}")
             elif "return" in message:

@@ -11,6 +11,7 @@ from typing import Any
 _BASE = (
     "systemd-sysv",
     "udev",
+    "e2fsprogs",
     "kmod",
     "busybox",  # initramfs-tools recommends it, so stock systems have it in the initramfs
     "initramfs-tools",
@@ -58,11 +59,23 @@ class Recipe:
 
 _BULLSEYE = r"linux-image-5\.10\.0-[0-9]+-cloud-amd64"
 _BOOKWORM = r"linux-image-6\.1\.[0-9.-]+-cloud-amd64"
-_TRIXIE = r"linux-image-6\.12\.[0-9.]+\+deb13-cloud-amd64"
-_TRIXIE_BACKPORTS = r"linux-image-[67]\.[0-9.]+\+deb13-cloud-amd64"
+_TRIXIE = r"linux-image-6\.12\.[0-9.]+\+deb13[0-9.]*-cloud-amd64"
+_TRIXIE_BACKPORTS = r"linux-image-[0-9.]+\+deb13[0-9.]*-cloud-amd64"  # newest of all: sorts before the suite's own
+
+# Debian 12's DPDK is built without net_mana. dpdk-testpmd is in dpdk-dev, which brings every driver and header along.
+_DPDK = ("rdma-core", "ibverbs-providers", "ibverbs-utils", "dpdk", "dpdk-dev")
+
+# As on Azure's own images: signed, so that it starts with and without Secure Boot.
+_UEFI = ("grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "mokutil", "dosfstools")
+_BIOS = ("grub-pc",)
 
 RECIPES = {
     "debian-11": Recipe("bullseye", _BULLSEYE),
     "debian-12": Recipe("bookworm", _BOOKWORM),
     "debian-13": Recipe("trixie", _TRIXIE),
+    "debian-13-backports": Recipe("trixie", _TRIXIE_BACKPORTS, backports=True),
+    "debian-13-dpdk": Recipe("trixie", _TRIXIE, _DPDK),
+    "debian-12-uefi": Recipe("bookworm", _BOOKWORM, _UEFI, firmware="uefi"),
+    "debian-13-uefi": Recipe("trixie", _TRIXIE, _UEFI, firmware="uefi"),
+    "debian-12-bios": Recipe("bookworm", _BOOKWORM, _BIOS, firmware="bios"),
 }

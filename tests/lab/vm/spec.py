@@ -27,6 +27,8 @@ class FunctionSpec:
     macs: tuple[str, ...] = ()
     """One per vPort; by itself one vPort with a MAC of the lab."""
     max_queues: int = 4
+    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    """Further options of the function, see FunctionConfig of lab.device.function."""
     hotplug: bool = True
     """Whether it can be taken away and given back."""
     numa_node: int | None = None

@@ -69,8 +69,14 @@ class Ssh:
         given = [f"-o{key}={value}" for key, value in self._options.items()]
         return ["-F", "/dev/null", "-i", str(self.key), *given]
 
+    def configuration(self, name: str) -> str:
+        """The same for people, as an ssh_config(5) that knows the machine by this name."""
+        rows = {"HostName": self.host, "Port": self.port, "User": self.user, "IdentityFile": f'"{self.key}"', **self._options}
+        rows |= {"UserKnownHostsFile": f'"{rows["UserKnownHostsFile"]}"', "BatchMode": "no"}
+        return "".join([f"Host {name}\n", *(f"  {key} {value}\n" for key, value in rows.items())])
+
     def login(self) -> list[str]:
-        """The ssh command of this login, for people and programs; a command of the guest may follow."""
+        """The ssh command of this login; a command of the guest may follow."""
         return ["ssh", *self.options(), "-p", str(self.port), f"{self.user}@{self.host}"]
 
     def run(

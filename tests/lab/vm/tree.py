@@ -9,9 +9,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.vm import mirror
+from lab.vm.errors import LabError
 
 _QUOTED_LINES = 30
 
@@ -25,31 +27,64 @@ _WITHOUT_DOCUMENTATION = (
 )
 
 
-class BuildError(Exception):
+class BuildError(LabError):
     """A tool failed; the message ends with the last lines that it wrote."""
 
 
-def run(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Run a build step; its output goes to the end of `log`. Raises BuildError."""
+@dataclass(frozen=True)
+class Unpacked:
+    """A tree of unpacked packages. Its own dynamic loader starts its programs: no chroot, no mounts, no privileges."""
+
+    root: Path
+
+    @property
+    def libraries(self) -> Path:
+        return self.root / "usr/lib/x86_64-linux-gnu"
+
+    def command(self, program: str) -> tuple[str, ...]:
+        """How to start a program of the tree, by its path in it, such as `usr/bin/qemu-img`."""
+        return (str(self.libraries / "ld-linux-x86-64.so.2"), "--library-path", str(self.libraries), str(self.root / program))
+
+
+def run(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, text: str = "", timeout: float | None = None
+) -> None:
+    """Run a build step that ends when this process does, however that ends; its output goes to the end of `log`.
+
+    text: its standard input. timeout: in seconds. Raises BuildError.
+    """
     with open(log, "a", encoding="utf-8") as output:
-        code = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
-        ).returncode
+        try:
+            code = subprocess.run(
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                input=text,
+                text=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                timeout=timeout,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise failure(f"{command[0]} did not end within {timeout} s", log) from None
     if code:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_QUOTED_LINES:]
-        raise BuildError(f"{command[0]} failed with status {code}:\n" + "\n".join(lines))
+        raise failure(f"{command[0]} failed with status {code}", log)
+
+
+def failure(what: str, log: Path) -> BuildError:
+    """The error that says what happened, with the end of the log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_QUOTED_LINES:]
+    return BuildError("\n".join([f"{what}:", *lines]))
 
 
 def as_root(command: Sequence[str]) -> list[str]:
-    """The command as root, or as what looks like root to it: in namespaces that vanish with it, and it with this process.
+    """The command as root, or as what looks like root to it: in namespaces that vanish with it.
 
     mmdebstrap mounts proc, sys and dev in a tree while it works there. In a mount namespace of its own these mounts end when its last
     process does, and `--kill-child` with a PID namespace ends them all. Without privileges, a user namespace with the subordinate ids
     of the caller lets files have owners other than root.
     """
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user", "--map-auto"]
-    namespaces = ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    return ["setpriv", "--pdeathsig", "KILL", *namespaces, "--", *command]
+    return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *command]
 
 
 def bootstrap(
@@ -99,8 +134,7 @@ def _mmdebstrap(
     work.mkdir()
     if os.geteuid():
         command[1] = "--mode=unshare"
-        wrapped = ["setpriv", "--pdeathsig", "KILL", *command]
     else:
-        wrapped = as_root(command)
-    run(wrapped, log=log, environment={"TMPDIR": str(work), "LC_ALL": "C", **environment})
+        command = as_root(command)
+    run(command, log=log, environment={"TMPDIR": str(work), "LC_ALL": "C", **environment})
     shutil.rmtree(work)
