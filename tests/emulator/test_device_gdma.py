@@ -435,6 +435,15 @@ def test_the_shortest_request_for_a_memory_region(driver: MiniDriver) -> None:
     driver.ask(CREATE_MR, mr_request(pd, handle)[:48], "QII")
 
 
+def test_a_key_for_all_addresses(made: Rig, driver: MiniDriver) -> None:
+    """GDMA_MR_TYPE_GPA, of kernel users: without a region."""
+    pd, _, _ = driver.ask(CREATE_PD, bytes(8), "QII")
+    mr, lkey, _ = driver.ask(CREATE_MR, mr_request(pd, 0, kind=1), "QII")
+    assert lkey not in (0, driver.hwc_mkey)
+    driver.ask(DESTROY_MR, struct.pack("<Q", mr))
+    assert len(made.function._resources.mrs) == 0
+
+
 def test_wrong_memory_regions(made: Rig, driver: MiniDriver) -> None:
     pd, _, _ = driver.ask(CREATE_PD, bytes(8), "QII")
     handle = driver.region(Memory.contiguous(driver.ram, PAGE))
@@ -446,7 +455,6 @@ def test_wrong_memory_regions(made: Rig, driver: MiniDriver) -> None:
         mr_request(pd, handle + 100),
         mr_request(pd, 0),
         mr_request(pd, incomplete),
-        mr_request(pd, handle, kind=1),
         mr_request(pd, handle, kind=0),
         mr_request(pd, handle, kind=3),
         mr_request(pd, handle)[:40],

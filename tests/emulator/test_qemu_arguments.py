@@ -115,6 +115,14 @@ def test_a_function_behind_a_root_port_can_be_plugged_again() -> None:
     assert function.device() == functions(machine)[0]
 
 
+def test_a_function_that_is_plugged_in_later_has_its_port_already() -> None:
+    machine = change(functions=(VfioUserFunction("vf0", Path("/r/vf0.sock"), present=False),))
+    assert [port["id"] for port in devices(machine, "pcie-root-port")] == ["vf0-port"]
+    assert functions(machine) == []
+    with pytest.raises(LabError, match="hotplug"):
+        change(functions=(VfioUserFunction("vf0", Path("/r/vf0.sock"), hotplug=False, present=False),))
+
+
 def test_a_function_on_the_root_bus() -> None:
     machine = change(functions=(VfioUserFunction("vf0", Path("/r/vf0.sock"), hotplug=False),))
     assert devices(machine, "pcie-root-port") == []

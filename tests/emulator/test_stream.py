@@ -171,7 +171,10 @@ def test_what_the_socket_does_not_take_is_kept_in_order(pair: Pair) -> None:
     for _ in range(3):
         sent += (part := os.urandom(200000))
         stream.send(part)
-    received = client.recv(1000)
+    # Now the socket could take this one, but others are waiting.
+    received = client.recv(100000)
+    sent += b"middle"
+    stream.send(b"middle")
     while stream.blocked:
         stream.flush()
         received += client.recv(30000)

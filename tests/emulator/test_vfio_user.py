@@ -561,8 +561,9 @@ def test_after_a_client_everything_is_as_before(lab: Lab) -> None:
 def test_a_second_client_waits_for_its_turn(lab: Lab) -> None:
     with lab.client() as first, lab.client(negotiate=False) as second:
         second.send_raw(second.message(VERSION, struct.pack("<HH", 0, 1)))
-        first.write32(0, 0x100, 7)
-        assert first.read32(0, 0x100) == 7
+        for value in range(20):  # time enough to be unfair
+            first.write32(0, 0x100, value)
+            assert first.read32(0, 0x100) == value
         second.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
             second.socket.recv(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from lab.vm import audit, records
-from lab.vm.lab import Lab, LabError
+from lab.vm.lab import FunctionSpec, Lab, LabError, VmSpec
 
 LabFactory = collections.abc.Callable[..., Lab]
 TESTS = Path(__file__).resolve().parents[1]
@@ -90,11 +90,21 @@ def test_the_audit_finds_it_accelerated(debian13: Lab, tmp_path: Path) -> None:
 
 def test_the_vf_goes_and_returns(debian13: Lab) -> None:
     (mac,) = debian13.vm.spec.functions[0].macs
-    debian13.vm.unplug()
-    assert "mana" not in debian13.vm.run("ls /sys/class/net/*/device/driver -ld").out
-    debian13.vm.plug()
+    debian13.vm.take_away()
+    assert mac not in debian13.vm.run("cat /sys/class/net/*/address").out
+    debian13.vm.give_back()
     assert debian13.vm.interface(mac)
     debian13.connect()
+
+
+def test_a_vf_that_comes_late(elsewhere: Path, lab: LabFactory) -> None:
+    late = lab(vms=[VmSpec(functions=(FunctionSpec(present=False),))])
+    (mac,) = late.vm.spec.functions[0].macs
+    assert late.vm.pci_address() is None
+    assert mac not in late.vm.run("cat /sys/class/net/*/address").out
+    late.vm.plug()
+    assert late.vm.interface(mac)
+    late.connect()
 
 
 def test_reboot(debian13: Lab) -> None:

@@ -16,10 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-try:
-    from lab.net.link import DatagramLink
-except ImportError:
-    pass
+from lab.net.link import DatagramLink
 from lab.net.responder import Responder
 from lab.net.switch import Switch
 

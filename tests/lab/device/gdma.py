@@ -222,7 +222,7 @@ class Gdma:
             raise Refused(STATUS_INVALID_PARAMETER, f"queue of type {asked.type}")
         if resources.is_hwc_eq(asked.queue_index):
             raise Refused(STATUS_BUSY, "the event queue of the hardware channel")
-        resources.eqs.pop(asked.queue_index)
+        resources.eqs.pop(asked.queue_index).disable()
         return b""
 
     def _allocate_resource_range(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from .gdma_defs import GDMA_MAX_RQE_SIZE, GDMA_MAX_SQE_SIZE, STATUS_BUSY, STATUS_NOT_FOUND, gdma_req_hdr
 from .resources import MAX_CQS, MAX_MRS, MAX_PDS, MAX_RQS, MAX_SQS, Refused, Request, Resources
-from .wire import U8, U16, U32, U64, Mac, Wire, wire
+from .wire import U8, U16, U32, U64, Mac, ShortMessage, Wire, wire
 
 # enum mana_ib_command_code
 MANA_IB_GET_ADAPTER_CAP = 0x30001
@@ -176,7 +176,10 @@ class ManaIb:
     def _config_ip_addr(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         asked = mana_rnic_config_addr_req.parse(body)
         self._check_adapter(asked.adapter)
-        return self._config(asked.op, body[mana_rnic_config_addr_req.size() :][:16])
+        address = body[mana_rnic_config_addr_req.size() :][:16]
+        if len(address) < 16:
+            raise ShortMessage(f"an IP address of {len(address)} bytes")
+        return self._config(asked.op, address)
 
     def _config_mac_addr(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> bytes:
         asked = mana_rnic_config_mac_addr_req.parse(body)

@@ -81,10 +81,17 @@ class EventQueue(_OwnedRing):
         """:raises ValueError: the region can hold no queue"""
         super().__init__(memory, region, GDMA_EQE_SIZE)
         self._interrupt = interrupt
+        self._disabled = False
         self.doorbell_page = doorbell_page
+
+    def disable(self) -> None:
+        """Its memory is the driver's own again. Completion queues may still name it: what they announce is lost."""
+        self._disabled = True
 
     def post(self, event_type: int, details: bytes = b"") -> None:
         """:raises DmaError: the guest took the queue's memory away"""
+        if self._disabled:
+            return
         position, owner = self._next()
         self._ring.write(position, _EQE.pack(details, event_type | owner << 29))
         if self.armed:

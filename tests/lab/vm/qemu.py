@@ -79,7 +79,9 @@ class VfioUserFunction:
     """Name of the device for QMP."""
     socket: pathlib.Path
     hotplug: bool = True
-    """Whether it sits behind a PCIe root port, from where it can be taken away and given back."""
+    """Whether it sits behind a PCIe root port, where it can be plugged in later."""
+    present: bool = True
+    """Whether it is plugged in when the machine starts."""
     numa_node: int | None = None
     """The node that the function is near to, by an expander bridge of that node."""
     failover_mac: str | None = None
@@ -131,6 +133,8 @@ class Machine:
         if self.numa and sum(node.memory for node in self.numa) != self.memory:
             raise LabError(f"the NUMA nodes have {sum(node.memory for node in self.numa)} MiB, the machine {self.memory}")
         nodes = [function.numa_node for function in self.functions if function.numa_node is not None]
+        if any(not function.present and not function.hotplug for function in self.functions):
+            raise LabError("a function that is plugged in later needs hotplug")
         if any(node >= len(self.numa) for node in nodes):
             raise LabError("a function is on a NUMA node that the machine does not have")
 
@@ -219,5 +223,6 @@ def _functions(machine: Machine) -> tuple[str, ...]:
             # It leads nowhere unless somebody connects it: the pair is what the guest sees, not a second way out.
             found += ["-netdev", f"hubport,id={function.id}-standby,hubid={number + 1}"]
             found += ["-device", f"virtio-net-pci,netdev={function.id}-standby,mac={function.failover_mac},failover=on,romfile="]
-        found += ["-device", json.dumps(device)]
+        if function.present:
+            found += ["-device", json.dumps(device)]
     return tuple(found)

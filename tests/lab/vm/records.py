@@ -239,6 +239,8 @@ class Run:
                 stdout=output,
                 stderr=output,
                 env=None if environment is None else dict(environment),
+                # Core dumps, if the system makes any, are part of what it said.
+                cwd=self.logs,
                 start_new_session=True,
             )
         return Process(what, popen, log)

@@ -30,7 +30,9 @@ class FunctionSpec:
     options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     """Further options of the function, see FunctionConfig of lab.device.function."""
     hotplug: bool = True
-    """Whether it can be taken away and given back."""
+    """Whether it sits behind a PCIe root port, where it can be plugged in later."""
+    present: bool = True
+    """Whether it is plugged in when the machine starts; see VirtualMachine.plug."""
     numa_node: int | None = None
     failover: bool = False
     """Whether a virtio NIC of the first vPort's MAC stands beside it, which the guest pairs with it (net_failover)."""

@@ -137,8 +137,6 @@ class Connection:
         self._cwnd = _INITIAL_SEGMENTS * self._mss
         self._ssthresh = self._buffer_size
         self._duplicates = 0
-        self._patience = 0
-        """Duplicates during recovery after which the retransmission itself must have been lost."""
         self._recover = initial_sequence
         """Recovery from a loss ends when this is acknowledged."""
         self._is_recovering = False
@@ -184,7 +182,7 @@ class Connection:
         self._transmit(now)
         # Growth of the window is news only in large steps (RFC 9293, section 3.8.6.2.2).
         step = min(self._buffer_size // 2, 2 * self._own_mss)
-        if self._is_ack_due or self._rcv_nxt + self._room - self._advertised >= step:
+        if self._is_ack_due or self._rcv_nxt + self._window(self._scale) - self._advertised >= step:
             self._send_ack()
 
     def _take_acknowledgment(self, segment: Segment, now: float) -> bool:
@@ -249,10 +247,6 @@ class Connection:
         self._duplicates += 1
         if self._is_recovering:
             self._cwnd += self._mss
-            if self._duplicates > self._patience:
-                # More segments arrived than were on their way when the missing one was sent again.
-                self._duplicates = 0
-                self._retransmit_first()
         elif self._duplicates == _DUPLICATE_ACKS:
             self._counters.fast_retransmits += 1
             self._is_recovering = True
@@ -294,6 +288,14 @@ class Connection:
     @property
     def _room(self) -> int:
         return max(self._buffer_size - len(self._outgoing), 0)
+
+    @property
+    def _scale(self) -> int:
+        return _WINDOW_SCALE if self._is_scaling else 0
+
+    def _window(self, scale: int) -> int:
+        """Return the window in bytes as the field in the header can tell it."""
+        return min(self._room >> scale, 0xFFFF) << scale
 
     # Sending
 
@@ -340,7 +342,6 @@ class Connection:
     def _retransmit_first(self) -> None:
         # An acknowledgment now could be for either transmission, so it must not be timed (Karn's algorithm, RFC 6298 section 3).
         self._timed = None
-        self._patience = (self._snd_max - self._snd_una) // self._mss + _DUPLICATE_ACKS
         if self._outgoing:
             self._emit_data(0, min(self._mss, len(self._outgoing)))
         elif self.state is State.LAST_ACK:
@@ -357,9 +358,9 @@ class Connection:
 
     def _emit(self, flags: int, sequence: int, *, options: bytes = b"", payload: bytes = b"") -> None:
         # The window of a SYN is never scaled (RFC 7323, section 2.2).
-        scale = 0 if flags & SYN or not self._is_scaling else _WINDOW_SCALE
-        window = min(self._room >> scale, 0xFFFF)
-        self._advertised = self._rcv_nxt + (window << scale)
+        scale = 0 if flags & SYN else self._scale
+        window = self._window(scale)
+        self._advertised = self._rcv_nxt + window
         self._is_ack_due = False
         acknowledgment = self._rcv_nxt if flags & ACK else 0
         frame = build_segment(
@@ -368,7 +369,7 @@ class Connection:
             sequence=sequence,
             acknowledgment=acknowledgment,
             flags=flags,
-            window=window,
+            window=window >> scale,
             options=options,
             payload=payload,
         )

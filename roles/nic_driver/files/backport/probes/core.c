@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Modules, work queues, time, debugfs, PCI ids, the auxiliary bus. */
+
+#ifdef PROBE_NAMESPACE_STRINGS
+#include <linux/module.h>
+/* Without quotes inside the namespace: where the macro makes a string of its argument, "x" becomes "\"x\"". */
+static const char probe[] = MODULE_IMPORT_NS_PROBE;
+#endif
+
+#ifdef PROBE_DISABLE_WORK
+#include <linux/workqueue.h>
+static inline void probe(struct work_struct *work, struct delayed_work *delayed)
+{
+	disable_work_sync(work);
+	enable_work(work);
+	disable_delayed_work_sync(delayed);
+}
+#endif
+
+#ifdef PROBE_SECS_TO_JIFFIES
+#include <linux/jiffies.h>
+static inline unsigned long probe(void)
+{
+	return secs_to_jiffies(10);
+}
+#endif
+
+#ifdef PROBE_DEBUGFS_LOOKUP_AND_REMOVE
+#include <linux/debugfs.h>
+static inline void probe(struct dentry *parent)
+{
+	debugfs_lookup_and_remove("x", parent);
+}
+#endif
+
+#ifdef PROBE_AUXILIARY_BUS
+#include <linux/auxiliary_bus.h>
+static inline int probe(struct auxiliary_device *device)
+{
+	return auxiliary_device_add(device);
+}
+#endif
+
+#ifdef PROBE_PCI_VENDOR_ID_MICROSOFT
+#include <linux/pci_ids.h>
+static const int probe = PCI_VENDOR_ID_MICROSOFT;
+#endif
+
+#ifdef PROBE_COUNTED_BY
+#include <linux/compiler.h>
+struct probe {
+	int count;
+	int data[] __counted_by(count);
+};
+#endif
