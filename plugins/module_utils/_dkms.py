@@ -103,7 +103,8 @@ def parse_status(text: str) -> List[Status]:
                 original = True
             elif remark not in remarks:
                 remarks.append(remark)
-        found.append(Status(*match.group("name", "version", "kernel", "arch", "state"), original=original, remarks=remarks))
+        name, version, kernel, arch, state = match.group("name", "version", "kernel", "arch", "state")
+        found.append(Status(name, version, kernel, arch, state, original, remarks))
     return found
 
 
@@ -120,10 +121,10 @@ def parse_conf(text: str) -> Conf:
         values.setdefault(name, {})[int(index or 0)] = value.strip("\"'") if value[:1] != "'" else value[1:-1]
 
     def plain(value: Optional[str]) -> Optional[str]:
-        for key in ("PACKAGE_NAME", "PACKAGE_VERSION"):
-            word = values.get(key, {}).get(0, "")
-            value = value and re.sub(r"\$(?:\{%s\}|%s\b)" % (key, key), lambda _match: word, value)
-        return value if value and not re.search(r"[$`#]", value) else None
+        for key in ("PACKAGE_NAME", "PACKAGE_VERSION") if value else ():
+            word = values.get(key, {}).get(0, "").replace("\\", "")
+            value = re.sub(r"\$(?:\{%s\}|%s(?![A-Za-z0-9_]))" % (key, key), word, str(value))
+        return value if value and is_name(value) else None
 
     package = plain(values.get("PACKAGE_NAME", {}).get(0))
     built, renamed, places = (values.get(key, {}) for key in ("BUILT_MODULE_NAME", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"))
@@ -216,7 +217,10 @@ class Reader:
         return [
             version
             for version in self.tree.names(self._path(name))
-            if is_name(version) and version != "original_module" and not version.startswith("kernel-") and self.tree.is_dir(self._path(name, version))
+            if is_name(version)
+            and version != "original_module"
+            and not version.startswith("kernel-")
+            and self.tree.is_dir(self._path(name, version))
         ]
 
     def kernels(self, name: str, version: str) -> List[Tuple[str, str]]:
@@ -261,7 +265,7 @@ class Reader:
         for release, arch in self.kernels(name, version):
             for file in self.tree.names(self._path(name, version, release, arch, "module")):
                 match = _MODULE_FILE.match(file)
-                if match and match.group(1) not in files:
+                if match and is_name(match.group(1)) and match.group(1) not in files:
                     files.append(match.group(1))
         return files
 
@@ -273,11 +277,19 @@ class Reader:
         built = {module: files.get(_modprobe.normal(module)) for module in expected}
         resolved = self.resolved(release, expected)
         metas = self.metas([path for path in built.values() if path] + [path for path in resolved.values() if path])
-        modules = []
+        modules: List[Dict[str, Any]] = []
         for module in expected:
             mine = metas.get(built[module] or "")
             theirs = metas.get(resolved[module] or "")
-            modules.append({"name": module, "built": mine, "resolved": theirs, "ours": same_build(mine, theirs), "builtin": self.builtin(release, module)})
+            modules.append(
+                {
+                    "name": module,
+                    "built": mine,
+                    "resolved": theirs,
+                    "ours": same_build(mine, theirs),
+                    "builtin": self.builtin(release, module),
+                }
+            )
         whole = bool(modules) and all(module["built"] and fits(module["built"], release) for module in modules)
         active = self.active(name, release, arch) == version
         if not self.tree.is_dir(base):
@@ -306,6 +318,10 @@ class Reader:
             path = relative if not relative or relative.startswith("/") else "{0}/{1}/{2}".format(self.layout.modules, release, relative)
             found[module] = path if path and self.tree.exists(path) else None
         return found
+
+    def indexed(self, release: str, module: str) -> bool:
+        """Whether modules.dep names a file for a module, be it there or not."""
+        return _modprobe.normal(module) in self._index(release, "modules.dep")
 
     def builtin(self, release: str, module: str) -> bool:
         return _modprobe.normal(module) in self._index(release, "modules.builtin")
@@ -395,6 +411,35 @@ def _rank(state: str) -> int:
     return STATES.index(state) if state in STATES else 0
 
 
+# --- Building
+
+
+def compilers(kernelvariables: str, config: str) -> List[str]:
+    """Names under which a kernel's compiler is looked for, best first: as its headers have them, then the usual ones.
+
+    Debian's headers say it in .kernelvariables; CONFIG_CC_VERSION_TEXT is ``gcc-12 (Debian ...) ...`` or ``Debian clang version ...``.
+    """
+    found = []
+    text = re.search(r'^CONFIG_CC_VERSION_TEXT="?([^"\n]*)', config, re.M)
+    if text:
+        found.append("clang" if "clang" in text.group(1) else text.group(1).split(" ", 1)[0])
+    named = re.search(r"^\s*(?:override\s+)?CC\s*:?=.*?([\w.+-]+)\s*$", kernelvariables, re.M)
+    if named:
+        return list(dict.fromkeys(found + [named.group(1)]))
+    return list(dict.fromkeys(found + ["gcc", "cc"]))
+
+
+def has_signing_key(reader: Reader) -> bool:
+    """Whether dkms would find a key to sign with, instead of making one."""
+    found: Dict[str, str] = {}
+    for path in framework_files(reader.tree):
+        found.update(parse_framework(reader.tree.text(path) or ""))
+    key = found.get("mok_signing_key", "")
+    if key.startswith("pkcs11:"):
+        return True
+    return any(reader.tree.exists(path) for path in (key, "/var/lib/dkms/mok.key", "/var/lib/shim-signed/mok/MOK.priv") if path)
+
+
 # --- What is to be done
 
 
@@ -430,7 +475,7 @@ def targets(state: str, facts: Facts, kernels: List[str]) -> Dict[str, str]:
 
     Another source concerns every kernel that has a build: the others must not lose their driver for it.
     """
-    wanted = {release: state for release in kernels}
+    wanted = dict.fromkeys(kernels, state)
     for release, build in facts.builds.items():
         if build["disk"] in STATES and (release in wanted or replaced(facts)):
             wanted[release] = max(wanted.get(release, "absent"), build["disk"], key=_rank)
@@ -442,7 +487,9 @@ def steps_towards(state: str, facts: Facts, kernels: List[str], force: bool = Fa
 
     Everything is built before anything that is there is touched: most of what can go wrong goes wrong in a build.
     """
-    builds, discards, installs = [], [], []
+    builds: List[Step] = []
+    discards: List[Step] = []
+    installs: List[Step] = []
     wanted = targets(state, facts, kernels)
     for release, target in wanted.items():
         build = facts.builds[release]
@@ -455,9 +502,10 @@ def steps_towards(state: str, facts: Facts, kernels: List[str], force: bool = Fa
     for release, build in sorted(facts.builds.items()):
         if build["disk"] != "absent" and (("build", release) in builds or replaced(facts)):
             discards.append(("discard", release))
-    source = [("source",)] if replaced(facts) else []
-    add = [] if facts.registered else [("add",)]
-    return builds + discards + source + add + [("adopt", step[1]) for step in builds] + installs  # type: ignore[operator]
+    source: List[Step] = [("source",)] if replaced(facts) else []
+    add: List[Step] = [] if facts.registered else [("add",)]
+    adopts: List[Step] = [("adopt", step[1]) for step in builds]
+    return builds + discards + source + add + adopts + installs
 
 
 # --- What went wrong
@@ -482,7 +530,12 @@ def fault(output: str, log: str, action: str) -> str:
 
 def left_out(output: str) -> bool:
     """Whether dkms says that it did not install a module because the kernel's own is as new, or the same to it."""
-    return bool(re.search(r"exactly matches what is already found|is not newer than what is already found|already installed (?:at version|\(unversioned)", output))
+    return bool(
+        re.search(
+            r"exactly matches what is already found|is not newer than what is already found|already installed (?:at version|\(unversioned)",
+            output,
+        )
+    )
 
 
 def tail(text: str, lines: int = 40) -> List[str]:

@@ -250,6 +250,58 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "The host did not show what is needed to decide: the warnings name what could not be read.",
         "Mend what the warnings name, or run with more privileges, and look again.",
     ),
+    # DKMS
+    (
+        "dkms_missing",
+        "DKMS is not installed, so it can neither build modules nor take back what it installed.",
+        "Install the package dkms.",
+    ),
+    (
+        "bad_dkms_source",
+        "The source of the DKMS package is missing, damaged, or not of the name and version that were given.",
+        "Give a directory or tar archive whose dkms.conf says that name and version.",
+    ),
+    (
+        "compiler_unusable",
+        "make or the kernel's compiler is missing, or the compiler cannot compile the simplest program.",
+        "Install make and the compiler that the message names, or mend it.",
+    ),
+    (
+        "disk_full",
+        "A file system is full, so nothing could be built or installed; what was there is still there.",
+        "Free some space, then run again.",
+    ),
+    (
+        "dkms_build_failed",
+        "The modules did not compile for the kernel; what was installed before still is.",
+        "Read the end of the build log in 'log'; another version of the source may fit the kernel.",
+    ),
+    (
+        "dkms_build_excluded",
+        "The package says in its dkms.conf that it is not meant for this kernel (BUILD_EXCLUSIVE).",
+        "Leave that kernel out: as a rule it has the driver itself.",
+    ),
+    (
+        "dkms_not_resolved",
+        "DKMS reports success, but modprobe would load another file than the one that was built.",
+        "The message names that file: look who installed it, and for 'override' or 'search' lines in depmod.d.",
+    ),
+    (
+        "dkms_not_restored",
+        "The modules were removed, but the kernel's own are not what modprobe would load now.",
+        "Reinstall the kernel package, or what the message names.",
+    ),
+    (
+        "dkms_locked",
+        "Another run, or the package manager, works with DKMS and did not end in time.",
+        "Run again later, or raise lock_timeout.",
+    ),
+    (
+        "dkms_timeout",
+        "A DKMS command did not end in time and was killed.",
+        "Raise timeout on slow hosts; else read the kernel's log for a hung disk.",
+    ),
+    ("dkms_failed", "DKMS failed in a way that has no reason code of its own.", "Read the message, which ends with what DKMS said."),
     # Reading
     (
         "rtnl_stuck",

@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from vfio_client import Client
 
@@ -214,7 +215,7 @@ class Eq(_OwnedRing):
         self.vector = vector
 
     def poll(self, limit: int) -> list[Event]:
-        events = []
+        events: list[Event] = []
         while len(events) < limit and (raw := self.pop()) is not None:
             info = int.from_bytes(raw[12:], "little")
             check(not info & 0x1FFFFF00, f"EQ {self.id}: reserved bits in {info:#x}")
@@ -228,7 +229,7 @@ class Cq(_OwnedRing):
         self.callback: Callable[[], None] = lambda: check(False, f"event for CQ {self.id}, which nobody waits for")
 
     def poll(self, limit: int = 1 << 30) -> list[Completion]:
-        found = []
+        found: list[Completion] = []
         while len(found) < limit and (raw := self.pop()) is not None:
             info = int.from_bytes(raw[60:], "little")
             check(not info >> 25 & 0xF, f"CQ {self.id}: reserved bits in {info:#x}")
@@ -295,6 +296,7 @@ class MiniDriver:
         self.tests: list[int] = []
         """Event queues that have got a test event."""
         self.max_num_cqs = 0
+        self.established = False
         self._activity = itertools.count(1)
         self._message = itertools.count(0)
         self._hwc_memory: list[Memory] = []
@@ -351,6 +353,7 @@ class MiniDriver:
         # interrupt does after its first five.
         self._read_eq(self.hwc_eq)
         check(self._init_state == 3, "the channel's events have not come")
+        self.established = True
         self.interrupt()
         self.post_hwc_buffer()
 
@@ -358,6 +361,7 @@ class MiniDriver:
         """mana_hwc_destroy_channel."""
         status = self.smc(2, only_header=True)
         check(status == 0, f"destroy: status {status}")
+        self.established = False
         for memory in self._hwc_memory:
             self.ram.free(memory.pages)
         self._hwc_memory = []
@@ -461,15 +465,15 @@ class MiniDriver:
         check((dev_type, instance) == dev and got_activity == activity, "answer for another device or activity")
         return status, response[32:]
 
-    def ask(self, message_type: int, body: bytes = b"", layout: str = "", **options: int | tuple[int, int]) -> tuple[int, ...]:
+    def ask(self, message_type: int, body: bytes = b"", layout: str = "", **options: Any) -> tuple[Any, ...]:
         """A request that must succeed; its answer unpacked."""
-        status, data = self.request(message_type, body, answer=struct.calcsize("<" + layout), **options)  # type: ignore[arg-type]
+        status, data = self.request(message_type, body, answer=struct.calcsize("<" + layout), **options)
         check(status == 0, f"request {message_type:#x}: status {status:#x}")
         return struct.unpack("<" + layout, data)
 
-    def refused(self, message_type: int, body: bytes = b"", answer: int = 8, **options: int | tuple[int, int]) -> int:
+    def refused(self, message_type: int, body: bytes = b"", answer: int = 8, **options: Any) -> int:
         """A request that must fail, with an empty answer; returns the status."""
-        status, data = self.request(message_type, body, answer=answer, **options)  # type: ignore[arg-type]
+        status, data = self.request(message_type, body, answer=answer, **options)
         check(status not in (0, MORE_ENTRIES), f"request {message_type:#x} was not refused")
         check(not any(data), f"request {message_type:#x} was refused, with data")
         return status
@@ -530,7 +534,7 @@ class MiniDriver:
         body = struct.pack("<QQ4QQIIIIII", 1, 1, flags, 0, 0, 0, 0, 0x10, 0, 6, 12, 1, 0) + bytes(8 + 4 * 128)
         version, flags1, *_ = self.ask(VERIFY_VF_DRIVER_VERSION, body, "5Q")
         check(version == 1, f"protocol {version}")
-        return flags1
+        return int(flags1)
 
     def register(self, dev: tuple[int, int] = DEV_MANA) -> tuple[int, int, int]:
         """Protection domain, memory key and doorbell page of a client."""
@@ -557,6 +561,7 @@ class MiniDriver:
         """mana_gd_create_mana_eq, with its test event."""
         handle = self.region(memory)
         body = queue_request(EQ, pdid, doorbell_page, handle, memory.size, vector)
+        number: int
         (number,) = self.ask(CREATE_QUEUE, body, "I", dev=dev)
         eq = Eq(self, memory, doorbell_page, vector)
         eq.id = number

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 from mini_driver import CQ, DEV_MANA, RQ, SQ, Cq, Eq, Memory, MiniDriver, Sge, Wq, check
 
@@ -189,6 +190,7 @@ class RxQueue:
                 self.fences += 1
                 continue
             check(wqe_offset == self.rq.tail * 32 & 0xFFFFFFFF, f"entry at {wqe_offset}, not {self.rq.tail * 32}")
+            check(bool(self._posted), "a packet in a buffer that was not posted")
             address = self._posted.pop(0)
             self.rq.tail += 1
             raw = self.rq.driver.ram.read(address, self.size + 2)
@@ -241,7 +243,8 @@ class Port:
         self.ethernet = ethernet
         self.driver = ethernet.driver
         answer = self.driver.ask(QUERY_VPORT_CONFIG, struct.pack("<I", index), "IIII6sHQ", dev=DEV_MANA)
-        self.max_sq, self.max_rq, self.indirection_size, _, self.mac, _, self.handle = answer
+        self.max_sq, self.max_rq, self.indirection_size, _, _, _, self.handle = answer
+        self.mac: bytes = answer[4]
         self.tx: list[TxQueue] = []
         self.rx: list[RxQueue] = []
         self.tx_vport_offset = -1
@@ -359,13 +362,13 @@ class Port:
         bounds = [0, *cuts, len(data)]
         return [(self.tx_buffer(data[a:b]), self.ethernet.mkey, b - a) for a, b in zip(bounds, bounds[1:])]
 
-    def oob(self, queue: TxQueue, **changes: int) -> bytes:
+    def oob(self, queue: TxQueue, **changes: Any) -> bytes:
         """struct mana_tx_oob as mana_start_xmit fills it. Changes are its fields: see tx_oob."""
         fields = {"vcq_num": queue.cq.id, "vsq_frame": queue.sq.id >> 10, "short_vp_offset": self.tx_vport_offset, **changes}
         return tx_oob(**fields)
 
     def post(
-        self, frame: bytes, queue: int = 0, *, cuts: Sequence[int] = (), sgl: Sequence[Sge] | None = None, mss: int = 0, **changes: int
+        self, frame: bytes, queue: int = 0, *, cuts: Sequence[int] = (), sgl: Sequence[Sge] | None = None, mss: int = 0, **changes: Any
     ) -> None:
         """Write an entry for a frame, without ringing. mss: segment it; its headers are then before the first cut."""
         tx = self.tx[queue]
@@ -375,7 +378,7 @@ class Port:
         tx.posted(units, bool(changes.get("suppress")))
 
     def send(
-        self, frame: bytes, queue: int = 0, *, cuts: Sequence[int] = (), sgl: Sequence[Sge] | None = None, mss: int = 0, **changes: int
+        self, frame: bytes, queue: int = 0, *, cuts: Sequence[int] = (), sgl: Sequence[Sge] | None = None, mss: int = 0, **changes: Any
     ) -> list[int]:
         """Post, ring, do what the interrupts want. Returns the types of the completions that came."""
         self.post(frame, queue, cuts=cuts, sgl=sgl, mss=mss, **changes)
@@ -383,7 +386,7 @@ class Port:
         self.driver.interrupt()
         return self.tx[queue].take()
 
-    def send_tso(self, frame: bytes, header: int, mss: int, **changes: int) -> list[int]:
+    def send_tso(self, frame: bytes, header: int, mss: int, **changes: Any) -> list[int]:
         """As mana_start_xmit sends a packet for segmentation: headers of `header` bytes in an entry of their own."""
         return self.send(frame, cuts=[header], mss=mss, comp_iphdr_csum=1, comp_tcp_csum=1, **changes)
 

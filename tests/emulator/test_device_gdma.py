@@ -215,7 +215,7 @@ def test_an_event_queue_in_memory_that_is_gone(made: Rig, driver: MiniDriver) ->
 
 
 def allocate(driver: MiniDriver, count: int = 1, alignment: int = 1) -> int:
-    return driver.ask(ALLOCATE_RESOURCE_RANGE, struct.pack("<IIII", 27, count, alignment, 0), "I")[0]
+    return int(driver.ask(ALLOCATE_RESOURCE_RANGE, struct.pack("<IIII", 27, count, alignment, 0), "I")[0])
 
 
 def free(page: int, count: int = 1) -> bytes:

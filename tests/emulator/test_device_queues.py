@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from device_fixture import RAM_ADDRESS, RAM_SIZE, Rig, rig
@@ -429,7 +430,7 @@ def test_completions_to_memory_that_is_gone(made: Rig, port: Port, extra: int, w
         eq = made.driver.create_eq(moved, 1, pdid=port.ethernet.pdid, doorbell_page=1)
     create_region = made.driver.region
 
-    def region(memory: Memory, **options: int) -> int:
+    def region(memory: Memory, **options: Any) -> int:
         return create_region(elsewhere(memory, extra) if what == "cq" and memory.size == 2 * PAGE else memory, **options)
 
     made.driver.region = region  # type: ignore[method-assign]

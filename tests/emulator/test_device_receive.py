@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from device_fixture import MACS, RAM_ADDRESS, RAM_SIZE, Rig, rig
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mini_driver import CREATE_MR, CREATE_PD, PAGE, Memory
+from mini_driver import CREATE_MR, CREATE_PD, PAGE, Memory, Sge
 from mini_ethernet import RSS_KEY, RX_OKAY, RX_TRUNCATED, TX_OKAY, Ethernet, Packet, Port
 from mini_packets import TCP, UDP, Flow, raw_frame, toeplitz
 from test_device_gdma import mr_request
@@ -334,7 +334,7 @@ def test_statistics_add_up(made: Rig) -> None:
     for n in range(60):
         name, dst = (("ucast", b.mac), ("bcast", BROADCAST), ("mcast", MULTICAST))[n % 3]
         size = 60 + 20 * n
-        vlan = {"inject_vlan": 1, "vlan_id": 3} if n % 2 else {}
+        vlan: dict[str, Any] = {"inject_vlan": 1, "vlan_id": 3} if n % 2 else {}
         assert a.send(raw_frame(dst, a.mac, size), **vlan) == [TX_OKAY]
         count(name, size + (4 if vlan else 0))
         assert len(b.take()) == 1
@@ -386,7 +386,7 @@ def test_buffers_that_cannot_be_written(made: Rig, what: str) -> None:
     good = made.driver.ram.alloc(PAGE)
     elsewhere = RAM_ADDRESS + 8 * RAM_SIZE
     made.client.dma_map(elsewhere, PAGE, made.client.ram_fd, 5 * PAGE, flags=1)
-    sgl = {
+    makers: dict[str, Callable[[], list[Sge]]] = {
         "read-only region": lambda: [read_only(made)],
         "behind memory": lambda: [(end, gpa, 2000)],
         "across its end": lambda: [(end - 40, gpa, 2000)],
@@ -394,7 +394,8 @@ def test_buffers_that_cannot_be_written(made: Rig, what: str) -> None:
         "unknown key": lambda: [(good, 4711, 2000)],
         "read-only map": lambda: [(elsewhere, gpa, 2000)],
         "the second of two": lambda: [(good, gpa, 30), (good, 4711, 2000)],
-    }[what]()
+    }
+    sgl = makers[what]()
     rx.rq.post(sgl)
     rx.rq.ring()
     port.driver.interrupt()

@@ -32,7 +32,7 @@ from test_device_gdma import mr_request, region_request
 
 BROADCAST = b"\xff" * 6
 OTHER = b"\x02\0\0\0\0\x09"
-FLOWS = {
+FLOWS: dict[str, dict[str, Any]] = {
     "tcp4": {"protocol": TCP},
     "udp4": {"protocol": UDP},
     "tcp4 options": {"protocol": TCP, "options": bytes([1]) * 12, "tcp_options": bytes([1]) * 12},
@@ -86,7 +86,9 @@ def test_transport_checksums(made: Rig, port: Port, name: str, payload: int) -> 
     this = flow(name)
     data = bytes(n % 256 for n in range(payload))
     is_tcp = this.protocol == TCP
-    offload = {"comp_tcp_csum": 1, "trans_off": this.headers - 20 - len(this.tcp_options)} if is_tcp else {"comp_udp_csum": 1}
+    offload: dict[str, Any] = (
+        {"comp_tcp_csum": 1, "trans_off": this.headers - 20 - len(this.tcp_options)} if is_tcp else {"comp_udp_csum": 1}
+    )
     offload["is_outer_ipv6" if this.is_v6 else "is_outer_ipv4"] = 1
     assert port.send(this.frame(data, transport_sum=False), **offload) == [TX_OKAY]
     assert made.wire.take() == [this.frame(data)]
@@ -122,7 +124,7 @@ def test_a_udp_checksum_of_zero_is_sent_as_ones(made: Rig, port: Port) -> None:
 def test_vlan_tags(made: Rig, port: Port, pcp: int, dei: int, vid: int) -> None:
     """Also of what needs a checksum, and around a tag that is there already."""
     tci = pcp << 13 | dei << 12 | vid
-    vlan = {"inject_vlan": 1, "pcp": pcp, "dei": dei, "vlan_id": vid}
+    vlan: dict[str, Any] = {"inject_vlan": 1, "pcp": pcp, "dei": dei, "vlan_id": vid}
     this = flow("udp4")
     assert port.send(this.frame(b"abc", transport_sum=False), comp_udp_csum=1, **vlan) == [TX_OKAY]
     assert made.wire.take() == [flow("udp4", vlan=tci).frame(b"abc")]
@@ -277,7 +279,7 @@ def good(port: Port, size: int = 100) -> bytes:
 )
 @pytest.mark.parametrize("long", [0, 1])
 def test_completions_with_errors(
-    made: Rig, port: Port, frame_size: int, changes: dict[str, int], completion: int, counter: str, long: int
+    made: Rig, port: Port, frame_size: int, changes: dict[str, Any], completion: int, counter: str, long: int
 ) -> None:
     """Nothing is sent, one counter counts, and the queue goes on."""
     if long and "short_vp_offset" in changes:
@@ -337,11 +339,11 @@ def test_no_link(made: Rig, port: Port) -> None:
 
 @pytest.fixture
 def pd(made: Rig) -> int:
-    return made.driver.ask(CREATE_PD, bytes(8), "QII")[0]
+    return int(made.driver.ask(CREATE_PD, bytes(8), "QII")[0])
 
 
 def key(made: Rig, pd: int, region: int, address: int = 0, flags: int = 3) -> int:
-    return made.driver.ask(CREATE_MR, mr_request(pd, region, address, flags), "QII")[1]
+    return int(made.driver.ask(CREATE_MR, mr_request(pd, region, address, flags), "QII")[1])
 
 
 @pytest.mark.parametrize("page_size", [PAGE, 2 * PAGE, 2 << 20], ids=["4K", "8K", "2M"])
@@ -456,7 +458,7 @@ def test_any_packet(made: Rig, port: Port, name: str, size: int, cuts: list[int]
     """Whatever is offloaded, the wire sees what Linux would have sent without."""
     this = flow(name)
     data = (payload * (size // 8 + 1))[:size]
-    vlan = {} if tag is None else {"inject_vlan": 1, "pcp": tag >> 13, "dei": tag >> 12 & 1, "vlan_id": tag & 0xFFF}
+    vlan: dict[str, Any] = {} if tag is None else {"inject_vlan": 1, "pcp": tag >> 13, "dei": tag >> 12 & 1, "vlan_id": tag & 0xFFF}
     if this.protocol == TCP:
         bounds = [this.headers, *sorted(this.headers + cut for cut in cuts if cut <= size)]
         packet = for_segmentation(this, data)

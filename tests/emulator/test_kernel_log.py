@@ -105,7 +105,9 @@ def test_a_report_that_was_cut_off() -> None:
     assert len(KernelLog.problems(cut)) == 1
 
 
-@pytest.mark.parametrize("line", ["CPU: 0 PID: 1 Comm: x Tainted: G      D    OE      6.12", "kernel.tainted = 512", "kernel.tainted = 12289"])
+@pytest.mark.parametrize(
+    "line", ["CPU: 0 PID: 1 Comm: x Tainted: G      D    OE      6.12", "kernel.tainted = 512", "kernel.tainted = 12289"]
+)
 def test_taints_beyond_a_driver_from_outside(line: str) -> None:
     assert KernelLog.problems(SOUND + line + "\n") == [line]
 

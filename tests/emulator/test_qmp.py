@@ -9,23 +9,26 @@ import collections.abc
 import json
 import socket
 import threading
+import typing as t
 from pathlib import Path
 
 import pytest
 from lab.vm.qmp import Qmp, QmpError
 
-GREETING = {"QMP": {"version": {"qemu": {"major": 11}}, "capabilities": ["oob"]}}
-DELETED = {"event": "DEVICE_DELETED", "data": {"device": "vf0"}, "timestamp": {"seconds": 1, "microseconds": 2}}
+Message = dict[str, t.Any]
 
-Script = collections.abc.Sequence[dict[str, object]]
+GREETING: Message = {"QMP": {"version": {"qemu": {"major": 11}}, "capabilities": ["oob"]}}
+DELETED: Message = {"event": "DEVICE_DELETED", "data": {"device": "vf0"}, "timestamp": {"seconds": 1, "microseconds": 2}}
+
+Script = collections.abc.Sequence[Message]
 
 
 class FakeQemu:
     """Sends the greeting; for each request that comes, sends the next list of messages. Closes after the last."""
 
-    def __init__(self, folder: Path, *answers: Script, greeting: dict[str, object] = GREETING, chunk: int = 4096) -> None:
+    def __init__(self, folder: Path, *answers: Script, greeting: Message = GREETING, chunk: int = 4096) -> None:
         self.path = folder / "qmp.sock"
-        self.requests: list[dict[str, object]] = []
+        self.requests: list[Message] = []
         self._answers = answers
         self._greeting = greeting
         self._chunk = chunk

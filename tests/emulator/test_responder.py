@@ -599,7 +599,6 @@ def echo(kernel, host, size):
 def test_kernel_tcp_echo(kernel, host):
     echo(kernel, host, 4 << 20)
     assert kernel.is_offload == (kernel.segmented > 0)
-    assert kernel.responder.tcp.counters.timeouts == 0
 
 
 @HOSTS

@@ -26,7 +26,7 @@ from .function import Function
 from .loop import Loop
 from .vfio_user import Server
 
-MIN_TICK = 0.005  # seconds between two looks at the responder's timers
+MIN_TICK = 0.005  # seconds between two looks at the timers of responder and link
 
 
 class DeviceServer:
@@ -42,11 +42,12 @@ class DeviceServer:
         self.responder: Responder | None = None
         if config.responder is not None:
             self.responder = Responder(self.switch, mac=config.responder.mac, ipv4=config.responder.ipv4, ipv6=config.responder.ipv6)
-            self._tick()
         self._link: DatagramLink | None = None
         if config.join is not None:
             self._link = DatagramLink(self.switch, *config.join)
             loop.add_reader(self._link, self._link.on_readable)
+        self._tick()
+        if self.responder is not None or self._link is not None:
         self._control = Control(config.control, self.functions, self.switch, self.responder, loop) if config.control else None
 
     def close(self) -> None:
@@ -68,10 +69,13 @@ class DeviceServer:
         return trace
 
     def _tick(self) -> None:
-        assert self.responder is not None
+        """Timers of the responder's TCP, and the link's look after its other side."""
         now = time.monotonic()
-        self.responder.tick(now)
-        self._loop.call_later(MIN_TICK, self._tick)
+        if self.responder is not None:
+            self.responder.tick(now)
+        if self._link is not None:
+            self._link.tick(now)
+        self._loop.call_later(TICK, self._tick)
 
 
 def main() -> int:

@@ -17,12 +17,16 @@ import dataclasses
 import ipaddress
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .function import FunctionConfig
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Least and largest numbers: Linux' MANA_MAX_NUM_QUEUES; its two vectors at least, the 2048 of MSI-X at most; an MTU of 68, a VLAN tag
+# less than the 16-bit length of a receive completion; 32 bits of milliseconds.
+_RANGES = {"max_queues": (1, 64), "msix_vectors": (2, 2048), "adapter_mtu": (82, 0xFFFF - 4), "hwc_timeout_ms": (1, 0xFFFFFFFF)}
 
 
 class ConfigError(ValueError):
@@ -51,16 +55,17 @@ def load(path: Path) -> ServerConfig:
     """:raises ConfigError: the file is not what it should be"""
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 def parse(data: Any) -> ServerConfig:
     """:raises ConfigError: data is not what it should be"""
     top = _table(data, "", {"functions", "responder", "join", "control", "log"})
-    functions = tuple(_function(entry, f"functions[{index}]") for index, entry in enumerate(top.get("functions") or []))
-    if not functions:
+    entries = top.get("functions")
+    if not isinstance(entries, list) or not entries:
         raise ConfigError("functions: at least one is needed")
+    functions = tuple(_function(entry, f"functions[{index}]") for index, entry in enumerate(entries))
     macs = [mac for _, function in functions for mac in function.macs]
     responder = None if top.get("responder") is None else _responder(top["responder"])
     if responder is not None:
@@ -73,6 +78,9 @@ def parse(data: Any) -> ServerConfig:
         join = _path(entry, "local", "join"), _path(entry, "peer", "join")
     control = None if top.get("control") is None else _path(top, "control", "")
     log = None if top.get("log") is None else _path(top, "log", "")
+    paths = [path for path in (*(socket for socket, _ in functions), *(join or ()), control, log) if path is not None]
+    if len(set(paths)) != len(paths):
+        raise ConfigError("a path is given twice")
     return ServerConfig(functions, responder, join, control, log)
 
 
@@ -87,22 +95,36 @@ def _function(data: Any, where: str) -> tuple[Path, FunctionConfig]:
     )
     given = {name: entry[name] for name in options if name in entry}
     for name, value in given.items():
-        wanted = bool if name in ("enforce_source_mac", "rdma") else int
-        if type(value) is not wanted or (wanted is int and value < 1):
-            raise ConfigError(f"{where}.{name}: {value!r} is not a positive {wanted.__name__}")
+        low, high = _RANGES.get(name, (0, 0))
+        if name in _RANGES and not (type(value) is int and low <= value <= high):
+            raise ConfigError(f"{where}.{name}: {value!r} is not a number from {low} to {high}")
+        if name not in _RANGES and type(value) is not bool:
+            raise ConfigError(f"{where}.{name}: {value!r} is not true or false")
     return _path(entry, "socket", where), FunctionConfig(macs=macs, **given)
 
 
 def _responder(data: Any) -> ResponderConfig:
     entry = _table(data, "responder", {"mac", "ipv4", "ipv6"})
-    addresses = entry.get("ipv6")
-    ipv6 = None if addresses is None else tuple([addresses] if isinstance(addresses, str) else addresses)
+    ipv4, addresses = entry.get("ipv4"), entry.get("ipv6")
+    if isinstance(addresses, str):
+        addresses = [addresses]
+    if addresses is not None and not isinstance(addresses, list):
+        raise ConfigError("responder.ipv6: addresses are needed")
+    if ipv4 is not None:
+        _address(ipv4, ipaddress.IPv4Interface, "responder.ipv4")
+    for address in addresses or ():
+        _address(address, ipaddress.IPv6Interface, "responder.ipv6")
+    return ResponderConfig(_mac(entry.get("mac"), "responder.mac"), ipv4, None if addresses is None else tuple(addresses))
+
+
+def _address(value: Any, kind: Callable[[str], object], where: str) -> None:
+    """:raises ConfigError: not the text of such an address"""
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: {value!r} is not an address")
     try:
-        for text in (*(ipv6 or ()), *([entry["ipv4"]] if entry.get("ipv4") else [])):
-            ipaddress.ip_interface(text)
+        kind(value)
     except ValueError as error:
-        raise ConfigError(f"responder: {error}") from error
-    return ResponderConfig(_mac(entry.get("mac"), "responder.mac"), entry.get("ipv4"), ipv6)
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _table(data: Any, where: str, allowed: set[str]) -> dict[str, Any]:

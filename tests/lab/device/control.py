@@ -22,6 +22,7 @@ from lab.net.switch import Switch
 
 from .faults import Faults
 from .function import Function
+from .guest_memory import DmaError
 from .loop import Loop
 
 MAX_LINE = 1 << 16
@@ -101,7 +102,7 @@ class Control:
                 known = ", ".join(sorted(name[3:] for name in dir(self) if name.startswith("do_")))
                 raise CommandError(f"unknown command {asked['command']!r}; known are {known}")
             return {"ok": True, **method(**arguments)}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError, DmaError) as error:
             return {"ok": False, "error": str(error)}
 
     def _function(self, index: int) -> Function:
@@ -139,7 +140,9 @@ class Control:
         vports = self._function(function).vports
         if type(vport) is not int or not 0 <= vport < len(vports):
             raise CommandError(f"no vPort {vport!r}")
-        vports[vport].link = bool(up)
+        if type(up) is not bool:
+            raise CommandError(f"up: {up!r} is not true or false")
+        vports[vport].link = up
         return {"link": vports[vport].link}
 
     def do_request_reset(self, function: int = 0) -> dict[str, Any]:
@@ -165,9 +168,11 @@ def _fault(name: str, value: Any) -> Any:
     if name not in defaults:
         raise CommandError(f"no fault {name!r}; there are {', '.join(sorted(defaults))}")
     if isinstance(defaults[name], dict):
-        if not isinstance(value, dict) or not all(type(count) is int for count in value.values()):
+        if not isinstance(value, dict) or not all(type(count) is int and count >= 0 for count in value.values()):
             raise CommandError(f"{name}: a table of message type and count is needed")
         return {int(message, 0): count for message, count in value.items()}
     if type(value) is not type(defaults[name]):
         raise CommandError(f"{name}: {value!r} is not of type {type(defaults[name]).__name__}")
+    if type(value) is int and value < 0:
+        raise CommandError(f"{name}: {value} is negative")
     return value

@@ -91,7 +91,7 @@ class Function:
         self.problems: dict[str, int] = {}
         self.hwc: HwChannel | None = None
         self._resources = self._new_resources()
-        msix_bar = MsixBar(self.interrupts)
+        self._msix_bar = msix_bar = MsixBar(self.interrupts)
         self.bars: Mapping[int, Bar] = {0: _Registers(self), MSIX_BAR: msix_bar}
         self.config = ConfigSpace(
             {index: bar.size for index, bar in self.bars.items()},
@@ -108,6 +108,7 @@ class Function:
         """Device: a reset of the PCI function, or the end of its client."""
         self._destroy_hwc()
         self.shm_channel.reset()
+        self._msix_bar.reset()
 
     def problem(self, what: str, why: object) -> None:
         """Count, and write to the log, something that a right driver does not do."""

@@ -13,7 +13,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from lab.device.vfio_abi import (
+from .vfio_abi import (
     VFIO_IRQ_SET_ACTION_MASK,
     VFIO_IRQ_SET_ACTION_TRIGGER,
     VFIO_IRQ_SET_ACTION_TYPE_MASK,

@@ -10,7 +10,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from lab.device.vfio_abi import HEADER, VFIO_USER_F_TYPE_COMMAND, VFIO_USER_F_TYPE_MASK
+from .vfio_abi import HEADER, VFIO_USER_F_TYPE_COMMAND, VFIO_USER_F_TYPE_MASK
 
 MAX_MSG_FDS = 16
 MAX_DATA_XFER_SIZE = 64 * 1024

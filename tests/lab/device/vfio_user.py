@@ -21,12 +21,12 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, Protocol
 
-from lab.device.guest_memory import DmaError, GuestMemory
-from lab.device.interrupts import Interrupts
-from lab.device.loop import Loop
-from lab.device.pci import ConfigSpace
-from lab.device.stream import MAX_DATA_XFER_SIZE, MAX_MSG_FDS, Message, MessageStream, StreamError
-from lab.device.vfio_abi import (
+from .guest_memory import DmaError, GuestMemory
+from .interrupts import Interrupts
+from .loop import Loop
+from .pci import ConfigSpace
+from .stream import MAX_DATA_XFER_SIZE, MAX_MSG_FDS, Message, MessageStream, StreamError
+from .vfio_abi import (
     DEVICE_INFO,
     DMA_MAP,
     DMA_UNMAP,

@@ -250,8 +250,9 @@ class VPort(Port):
     # From the wire to the guest
 
     def receive(self, frame: bytes) -> None:
-        """Port: a frame from the wire. One for another MAC address is not the port's: MANA knows no promiscuous mode."""
-        if is_unicast(frame) and frame[:6] != self.mac:
+        """Port: a frame from the wire. One for another MAC address is not the port's: MANA knows no promiscuous mode; nor is
+        one that is too long, as links may bring."""
+        if (is_unicast(frame) and frame[:6] != self.mac) or len(frame) > self._max_frame + VLAN_HLEN:
             return
         if not self.rx_enabled or not self.link or self.resources is None:
             self.statistics.rx_err_vport_disabled += 1

@@ -24,10 +24,13 @@ _BOOT_LOADER = _HERE / "boot_loader.sh"
 _ROOTFS = _HERE / "rootfs"
 
 
-def key(recipe: Recipe, keys: Keys) -> str:
-    """Of everything that decides what is in the image, but for what the archive serves that day."""
-    files = [_CUSTOMIZE, _BOOT_LOADER, *sorted(path for path in _ROOTFS.rglob("*") if path.is_file())]
-    contents = {str(path.relative_to(_HERE)): path.read_text(encoding="utf-8") for path in files}
+def key(recipe: Recipe, keys: Keys, folder: Path = _HERE) -> str:
+    """Of everything that decides what is in the image, but for what the archive serves that day.
+
+    folder: where the scripts and `rootfs` are.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and (path.suffix == ".sh" or folder / "rootfs" in path.parents)]
+    contents = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
     return digest(VERSION, recipe.described(), contents, keys.public)
 
 
@@ -36,6 +39,7 @@ def build(name: str, recipe: Recipe, keys: Keys, directory: Path) -> None:
     log, tar = directory / "build.log", directory / "tree.tar"
     environment = {
         "LAB_KERNELS": recipe.kernels,
+        "LAB_KERNEL_FROM": f"{recipe.suite}-backports" if recipe.backports else "",
         "LAB_ROOTFS": str(_ROOTFS),
         "LAB_KEYS": str(keys.directory),
         "LAB_HOSTNAME": name,

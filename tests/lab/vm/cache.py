@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+Builder = Callable[[Path], None]
+"""Fills an empty directory."""
 _KEY_LENGTH = 16
 
 
@@ -45,7 +47,7 @@ class Cache:
         """Where the entry is, or will be."""
         return self.images / f"{name}-{key}"
 
-    def entry(self, name: str, key: str, build: Callable[[Path], None]) -> Path:
+    def entry(self, name: str, key: str, build: Builder) -> Path:
         """The entry's directory; `build(directory)` fills it when it does not exist yet.
 
         Builders of one name wait for each other. What killed builders left, and entries of the same name with another key, are removed.
@@ -80,7 +82,11 @@ class Cache:
         """Held by one process at a time; the kernel lets go of it when that process ends, however it ends."""
         self.images.mkdir(parents=True, exist_ok=True)
         with open(self.images / f"{name}.lock", "a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting for the process that is making {name} …")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _entries(self, name: str, suffix: str = "") -> list[Path]:

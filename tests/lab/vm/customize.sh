@@ -5,6 +5,7 @@
 #
 # customize.sh TREE: makes a guest of the system that mmdebstrap has just installed in TREE. mmdebstrap runs it as its customize hook.
 #   LAB_KERNELS      kernel packages as an extended regular expression; the newest one that the archive really serves is installed
+#   LAB_KERNEL_FROM  a release, such as trixie-backports, that the kernel and what it depends on are preferred from; may be empty
 #   LAB_ROOTFS       directory that is copied over the tree
 #   LAB_KEYS         directory with the login key's and the host key's files
 #   LAB_HOSTNAME     the guest's name
@@ -22,7 +23,7 @@ install_kernel() {
   # The archive's index may name packages that its pool no longer has, the metapackage's dependency among them.
   for package in $(apt-cache pkgnames linux-image- | grep -Ex "$LAB_KERNELS" | sort -rV); do
     say "trying $package"
-    if apt-get -o DPkg::Chroot-Directory="$tree" --yes install "$package"; then return 0; fi
+    if apt-get -o DPkg::Chroot-Directory="$tree" --yes ${LAB_KERNEL_FROM:+"--target-release=$LAB_KERNEL_FROM"} install "$package"; then return 0; fi
   done
   say "the archive serves no kernel package that matches $LAB_KERNELS"
   return 1
@@ -35,7 +36,8 @@ configure() {
   # The name server of QEMU's user network.
   printf 'nameserver 10.0.2.3\n' >"$tree/etc/resolv.conf"
 
-  mkdir -p -m 0700 "$tree/root/.ssh"
+  mkdir -p "$tree/root/.ssh"
+  chmod 0700 "$tree/root/.ssh"
   cp "$LAB_KEYS/login.pub" "$tree/root/.ssh/authorized_keys"
   rm -f "$tree"/etc/ssh/ssh_host_*
   cp "$LAB_KEYS/host" "$tree/etc/ssh/ssh_host_ed25519_key"
@@ -78,4 +80,5 @@ install_kernel
 configure
 prepare_boot_loader
 quicken
+# shellcheck disable=SC2016  # dpkg-query's own variables
 chroot "$tree" dpkg-query --show --showformat='${Package} ${Version}\n' >"$tree/var/lib/lab-packages"

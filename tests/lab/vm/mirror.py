@@ -17,7 +17,9 @@ from lab.vm.errors import LabError
 _SUITES = frozenset("buster bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable".split())
 _RENAMED_SECURITY = frozenset({"buster"})  # called <suite>/updates until then
 # What apt needs to know to get through: proxies, certificates, patience. Not what it does with the files afterwards.
-_REACHING = re.compile(r'^Acquire::(https?|ftp|socks\w*|proxy\w*|Retries|Queue-Mode|Check-Valid-Until|AllowInsecure\w*)\b.* ".+";$', re.IGNORECASE)
+_REACHING = re.compile(
+    r'^Acquire::(https?|ftp|socks\w*|proxy\w*|Retries|Queue-Mode|Check-Valid-Until|AllowInsecure\w*)\b.* ".+";$', re.IGNORECASE
+)
 
 
 class MirrorError(LabError):

@@ -42,7 +42,7 @@ class Recipe:
     packages: tuple[str, ...] = ()
     """Besides the base."""
     backports: bool = False
-    """Whether the suite's backports are among its sources; they are not preferred."""
+    """Whether the suite's backports are among its sources; only the kernel is then preferred from there."""
     firmware: str = "none"
     """none: QEMU loads the kernel, and the disk is one file system. uefi and bios: a partitioned disk with GRUB."""
     size: int = 2 << 30

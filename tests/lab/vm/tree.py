@@ -88,7 +88,14 @@ def as_root(command: Sequence[str]) -> list[str]:
 
 
 def bootstrap(
-    tar: Path, suite: str, packages: Sequence[str], *, log: Path, backports: bool = False, hook: Sequence[str] = (), environment: Mapping[str, str]
+    tar: Path,
+    suite: str,
+    packages: Sequence[str],
+    *,
+    log: Path,
+    backports: bool = False,
+    hook: Sequence[str] = (),
+    environment: Mapping[str, str],
 ) -> None:
     """Make an installed system as `tar`.
 

@@ -3,8 +3,10 @@
 
 #ifdef PROBE_NAMESPACE_STRINGS
 #include <linux/module.h>
-/* Without quotes inside the namespace: where the macro makes a string of its argument, "x" becomes "\"x\"". */
-static const char probe[] = MODULE_IMPORT_NS_PROBE;
+/* Older kernels make a string of the argument, "X" becomes "\"X\"", and both compile: so the length is looked at. */
+#undef MODULE_INFO
+#define MODULE_INFO(tag, info) static_assert(sizeof(info) == sizeof("X"))
+MODULE_IMPORT_NS("X");
 #endif
 
 #ifdef PROBE_DISABLE_WORK

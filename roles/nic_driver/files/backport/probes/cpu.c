@@ -50,6 +50,7 @@ static inline int probe(struct pci_dev *pdev)
 
 	if (pci_msix_can_alloc_dyn(pdev))
 		map = pci_msix_alloc_irq_at(pdev, 1, NULL);
+	pci_msix_free_irq(pdev, map);
 	return map.virq;
 }
 #endif

@@ -3,21 +3,21 @@
 
 #ifdef PROBE_ETHTOOL_RXFH_PARAM
 #include <linux/ethtool.h>
-static int get(struct net_device *dev, struct ethtool_rxfh_param *rxfh);
-static int set(struct net_device *dev, struct ethtool_rxfh_param *rxfh, struct netlink_ext_ack *extack);
+int get(struct net_device *dev, struct ethtool_rxfh_param *rxfh);
+int set(struct net_device *dev, struct ethtool_rxfh_param *rxfh, struct netlink_ext_ack *extack);
 static const struct ethtool_ops ops = { .get_rxfh = get, .set_rxfh = set };
 #endif
 
 #ifdef PROBE_ETHTOOL_KERNEL_RINGPARAM
 #include <linux/ethtool.h>
-static void get(struct net_device *dev, struct ethtool_ringparam *ring, struct kernel_ethtool_ringparam *kernel_ring,
+void get(struct net_device *dev, struct ethtool_ringparam *ring, struct kernel_ethtool_ringparam *kernel_ring,
 		struct netlink_ext_ack *extack);
 static const struct ethtool_ops ops = { .get_ringparam = get };
 #endif
 
 #ifdef PROBE_ETHTOOL_KERNEL_COALESCE
 #include <linux/ethtool.h>
-static int get(struct net_device *dev, struct ethtool_coalesce *coalesce, struct kernel_ethtool_coalesce *kernel_coalesce,
+int get(struct net_device *dev, struct ethtool_coalesce *coalesce, struct kernel_ethtool_coalesce *kernel_coalesce,
 	       struct netlink_ext_ack *extack);
 static const struct ethtool_ops ops = { .get_coalesce = get };
 #endif
@@ -33,7 +33,7 @@ static inline u32 probe(struct kernel_ethtool_coalesce *coalesce)
 
 #ifdef PROBE_ETHTOOL_RX_RING_COUNT
 #include <linux/ethtool.h>
-static u32 get(struct net_device *dev);
+u32 get(struct net_device *dev);
 static const struct ethtool_ops ops = { .get_rx_ring_count = get };
 #endif
 

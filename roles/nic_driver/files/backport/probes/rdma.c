@@ -10,20 +10,20 @@ static_assert(RDMA_DRIVER_MANA == 20);
 
 #ifdef PROBE_CREATE_CQ_ATTRS
 #include <rdma/ib_verbs.h>
-static int create(struct ib_cq *cq, const struct ib_cq_init_attr *attr, struct uverbs_attr_bundle *attrs);
+int create(struct ib_cq *cq, const struct ib_cq_init_attr *attr, struct uverbs_attr_bundle *attrs);
 static const struct ib_device_ops ops = { .create_cq = create };
 #endif
 
 #ifdef PROBE_REG_USER_MR_DMAH
 #include <rdma/ib_verbs.h>
-static struct ib_mr *reg(struct ib_pd *pd, u64 start, u64 length, u64 virt, int access, struct ib_dmah *dmah,
+struct ib_mr *reg(struct ib_pd *pd, u64 start, u64 length, u64 virt, int access, struct ib_dmah *dmah,
 			 struct ib_udata *udata);
 static const struct ib_device_ops ops = { .reg_user_mr = reg };
 #endif
 
 #ifdef PROBE_REG_USER_MR_DMABUF_ATTRS
 #include <rdma/ib_verbs.h>
-static struct ib_mr *reg(struct ib_pd *pd, u64 offset, u64 length, u64 virt, int fd, int access, struct ib_dmah *dmah,
+struct ib_mr *reg(struct ib_pd *pd, u64 offset, u64 length, u64 virt, int fd, int access, struct ib_dmah *dmah,
 			 struct uverbs_attr_bundle *attrs);
 static const struct ib_device_ops ops = { .reg_user_mr_dmabuf = reg };
 #endif
@@ -56,4 +56,11 @@ static inline struct ib_umem *probe(struct ib_device *device)
 #ifdef PROBE_ROBUST_UDATA
 #include <rdma/ib_verbs.h>
 static const struct ib_device_ops ops = { .uverbs_robust_udata = true };
+#endif
+
+#ifdef PROBE_REG_USER_MR_DMABUF_ATTRS_ONLY
+#include <rdma/ib_verbs.h>
+struct ib_mr *reg(struct ib_pd *pd, u64 offset, u64 length, u64 virt, int fd, int access,
+			 struct uverbs_attr_bundle *attrs);
+static const struct ib_device_ops ops = { .reg_user_mr_dmabuf = reg };
 #endif

@@ -5,7 +5,7 @@
 #
 # KDIR is the folder that a kernel's modules are built with (/lib/modules/<release>/build). A probe is the text between
 # `#ifdef PROBE_<NAME>` and its `#endif` in one of the *.c files here: OUT gets `#define HAS_<NAME>` 1 where it compiles
-# and 0 where it does not. Versions of kernels tell nothing: stable and distribution kernels carry changes of newer ones.
+# and 0 where it does not; and DONOR_<NAME> for each line of the list `donor`. Versions of kernels tell nothing: stable and distribution kernels carry changes of newer ones.
 #
 # kbuild compiles one file, only to learn the compiler and its flags; the probes then call that compiler directly, which
 # is ten times as fast. Two probes are controls (control.c). Were a path or a flag wrong, then every probe would say 0
@@ -69,6 +69,12 @@ done
 wait
 sort "$work"/answers.* >"$work/answers"
 
+# What the donor has is text in its files.
+grep -v '^#' "$here/donor" | while read -r name file expression; do
+	[ -e "$here/../donor/$file" ] || die "the donor has no $file"
+	echo "#define DONOR_$name $(grep -c -m 1 -e "$expression" "$here/../donor/$file" || true)"
+done >"$work/donor"
+
 [ "$(wc -l <"$work/answers")" -eq "$(wc -l <"$work/list")" ] || die "some probes gave no answer"
 grep -qx 'CONTROL_PRESENT 1' "$work/answers" || {
 	cat "$work/CONTROL_PRESENT.log" >&2
@@ -81,6 +87,7 @@ grep -qx 'CONTROL_ABSENT 0' "$work/answers" || die "what no kernel has was found
 	echo '/* Written by probes/run.sh: what the headers of this kernel have. */'
 	sed -n 's/^#define UTS_RELEASE /#define PROBED_RELEASE /p' "$kdir/include/generated/utsrelease.h"
 	sed -n '/^CONTROL_/!s/^\([A-Z0-9_]*\) \([01]\)$/#define HAS_\1 \2/p' "$work/answers"
+	cat "$work/donor"
 } >"$out.new"
 grep -q '^#define PROBED_RELEASE ' "$out.new" || die "$kdir does not tell its release"
 mv "$out.new" "$out"
@@ -88,4 +95,4 @@ if [ -n "${PROBE_LOGS:-}" ]; then # for who writes a probe: why did it not compi
 	mkdir -p "$PROBE_LOGS"
 	cp "$work"/*.log "$PROBE_LOGS/"
 fi
-echo "probes: $(grep -c ' 1$' "$out") of $(grep -c '^#define HAS_' "$out") present in $(sed -n 's/^#define PROBED_RELEASE //p' "$out")"
+echo "probes: $(grep -c '^#define HAS_.* 1$' "$out") of $(grep -c '^#define HAS_' "$out") present in $(sed -n 's/^#define PROBED_RELEASE //p' "$out")"

@@ -47,6 +47,7 @@ static inline void probe(struct net_device *dev, struct bpf_prog *prog)
 #endif
 
 #ifdef PROBE_PAGE_POOL_PARAMS_NAPI
+#include <linux/netdevice.h>
 #if __has_include(<net/page_pool/types.h>)
 #include <net/page_pool/types.h>
 #else
@@ -59,6 +60,7 @@ static inline void probe(struct page_pool_params *params, struct napi_struct *na
 #endif
 
 #ifdef PROBE_PAGE_POOL_PARAMS_NETDEV
+#include <linux/netdevice.h>
 #include <net/page_pool/types.h>
 static inline void probe(struct page_pool_params *params, struct net_device *dev)
 {
