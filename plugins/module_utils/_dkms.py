@@ -500,7 +500,7 @@ def steps_towards(state: str, facts: Facts, kernels: List[str], force: bool = Fa
         if target == "installed" and (rebuild or build["state"] != "installed"):
             installs.append(("install", release))
     for release, build in sorted(facts.builds.items()):
-        if build["disk"] != "absent" and (("build", release) in builds or replaced(facts)):
+        if build["disk"] != "absent" and (("build", release) in builds or (replaced(facts) and stale(build, facts))):
             discards.append(("discard", release))
     source: List[Step] = [("source",)] if replaced(facts) else []
     add: List[Step] = [] if facts.registered else [("add",)]

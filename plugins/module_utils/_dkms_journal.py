@@ -41,6 +41,7 @@ class Journal:
         self._added = False
         self._discarded: Dict[str, str] = {}
         self._adopted: List[str] = []
+        self._installed: List[str] = []
         self._previous: Dict[str, Optional[str]] = {}
 
     def _remember(self, release: str) -> None:
@@ -91,6 +92,7 @@ class Journal:
     def install(self, release: str) -> None:
         """Install until modules.dep names the files of this build, or raise dkms_not_resolved."""
         self._remember(release)
+        self._installed.append(release)
         names = reader().expected(self._name, self._version)
         if self._previous[release] == self._version and release not in self._adopted:
             self._host.uninstall(self._version, release)  # an installation that is damaged
@@ -115,8 +117,9 @@ class Journal:
     def undo(self) -> bool:
         """Everything as it was; False when not all of that worked."""
         try:
-            for release in self._adopted:
+            for release in self._installed:
                 self._host.uninstall(self._version, release)
+            for release in self._adopted:
                 self._host.drop(self._version, release)
             if self._new_source:
                 _dkms_source.remove(self._place)

@@ -418,3 +418,13 @@ def test_a_socket_that_was_left_behind(made: Rig, tmp_path: Path) -> None:
     served.close()
     loop.close()
     left.close()
+
+
+def test_only_sockets_are_replaced(made: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    loop = Loop()
+    with pytest.raises(OSError, match="in use"):
+        Control(path, [made.function], made.switch, None, loop)
+    loop.close()
+    assert path.read_text() == "data"

@@ -222,6 +222,18 @@ def test_segments_above_the_mtu(made: Rig, port: Port) -> None:
     assert port.ethernet.statistics() == {"tx_err_mtu_violation": 1}
 
 
+def test_segmentation_of_absurd_sizes(made: Rig, port: Port) -> None:
+    """More than 256 KiB is refused before it is gathered; no driver asks for a quarter of it."""
+    this = flow("tcp4")
+    header = port.sges(for_segmentation(this, b"")[: this.headers])
+    piece = port.sges(bytes(60000))
+    for pieces, completion in ((4, TX_OKAY), (5, TX_MTU_DROP)):
+        assert port.send(b"", sgl=header + piece * pieces, mss=1400, comp_tcp_csum=1) == [completion]
+        assert bool(made.wire.take()) == (completion == TX_OKAY)
+    piece = [(piece[0][0], piece[0][1], 0xFFFFFFFF)]
+    assert port.send(b"", sgl=header + piece, mss=1400, comp_tcp_csum=1) == [TX_MTU_DROP]
+
+
 def test_what_is_no_tcp_is_not_segmented(made: Rig, port: Port) -> None:
     """It goes out whole if it fits."""
     frame = raw_frame(OTHER, port.mac, 2000)

@@ -55,7 +55,6 @@ def base(suite: str) -> Path:
         tree.bootstrap(tar, suite, PACKAGES, log=log, hook=hook, environment={})
         root.mkdir()
         subprocess.run(["tar", "--extract", "--file", tar, "--directory", root, "--exclude=./dev/*"], check=True)
-        _install_collection(root)
         root.chmod(0o755)
         for old in final.parent.glob(f"{suite}-*"):
             if old != Path(building):
@@ -65,13 +64,16 @@ def base(suite: str) -> Path:
 
 
 def _install_collection(root: Path) -> None:
-    """ansible-core's module_utils: the modules are run there as Python modules, without a controller."""
-    core = Path(ansible.__file__).parent
-    target = root / MODULES.lstrip("/") / "ansible"
-    target.mkdir(parents=True)
+    """The modules and ansible-core's module_utils: they are run there as Python modules, without a controller."""
+    core, target = Path(ansible.__file__).parent, root / MODULES.lstrip("/")
+    pure = shutil.ignore_patterns("__pycache__")
+    (target / "ansible").mkdir(parents=True, exist_ok=True)
     for name in ("__init__.py", "release.py"):
-        shutil.copy(core / name, target)
-    shutil.copytree(core / "module_utils", target / "module_utils", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(core / name, target / "ansible")
+    for name in ("_vendor", "module_utils"):
+        shutil.copytree(core / name, target / "ansible" / name, ignore=pure)
+    for name in ("modules", "module_utils"):
+        shutil.copytree(CHECKOUT / "plugins" / name, target / "ansible_collections/accelnet/mana/plugins" / name, ignore=pure)
 
 
 class Root:
@@ -84,10 +86,25 @@ class Root:
         script = (
             'mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/root" '
             '&& mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" overlay "$1/root" '
-            '&& mount -t proc proc "$1/root/proc" && mount --rbind /dev "$1/root/dev" && mkdir -p "$1/root/run/lock" '
+            '&& mkdir -p "$1/root/dev" "$1/root/proc" "$1/root/run/lock" '
+            '&& mount -t proc proc "$1/root/proc" && mount --rbind /dev "$1/root/dev" '
             "&& echo ready && exec sleep infinity"
         )
-        command = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", str(mounts), str(base(suite))]
+        command = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            str(mounts),
+            str(base(suite)),
+        ]
         self._holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n", "the overlay could not be mounted"
@@ -96,9 +113,7 @@ class Root:
         self._inner = mounts / "root"
         self.path = Path(f"/proc/{self._inside}/root{mounts}/root")
         """The root as this process sees it."""
-        for name in ("modules", "module_utils"):
-            target = self.path / MODULES.lstrip("/") / "ansible_collections/accelnet/mana/plugins" / name
-            shutil.copytree(CHECKOUT / "plugins" / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        _install_collection(self.path)
         self.release = next(path.name for path in (self.path / "lib/modules").iterdir())
 
     def close(self) -> None:
@@ -116,7 +131,14 @@ class Root:
 
     def start(self, module: str, **arguments: Any) -> subprocess.Popen[str]:
         """A module that runs; end() waits for its answer."""
-        words = self.command("env", f"PYTHONPATH={MODULES}", "PYTHONDONTWRITEBYTECODE=1", "python3", "-m", f"ansible_collections.accelnet.mana.plugins.modules.{module}")
+        words = self.command(
+            "env",
+            f"PYTHONPATH={MODULES}",
+            "PYTHONDONTWRITEBYTECODE=1",
+            "python3",
+            "-m",
+            f"ansible_collections.accelnet.mana.plugins.modules.{module}",
+        )
         child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_ENVIRONMENT)
         assert child.stdin is not None
         child.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
@@ -137,20 +159,19 @@ class Root:
         place.chmod(mode)
         return place
 
-    def state(self) -> dict[str, str]:
-        """A digest of every file that is not made anew by each process: what a module that touches nothing must leave as it is."""
-        found = {}
-        skipped = {"proc", "dev", "run", "tmp"}
+    def state(self) -> dict[str, tuple[object, ...]]:
+        """What can be told of every file without reading it: what a module that touches nothing must leave as it is."""
+        found: dict[str, tuple[object, ...]] = {}
         for top in sorted(self.path.iterdir()):
-            if top.name in skipped or top.is_symlink():
+            if top.name in ("dev", "opt", "proc", "run", "tmp") or top.is_symlink():
                 continue
             for folder, folders, files in os.walk(top):
-                for name in folders:
-                    found[os.path.join(folder, name)] = "folder"
-                for name in files:
+                for name in folders + files:
                     path = os.path.join(folder, name)
-                    found[path] = "link " + os.readlink(path) if os.path.islink(path) else hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return {str(Path(path).relative_to(self.path)): value for path, value in found.items()}
+                    status = os.lstat(path)
+                    own = (os.readlink(path),) if os.path.islink(path) else (status.st_size, status.st_mtime_ns)
+                    found[os.path.relpath(path, self.path)] = (status.st_mode, *(() if os.path.isdir(path) else own))
+        return found
 
 
 def end(child: subprocess.Popen[str]) -> dict[str, Any]:

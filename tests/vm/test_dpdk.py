@@ -37,7 +37,7 @@ def dpdk() -> collections.abc.Iterator[Lab]:
         yield lab
 
 
-class Testpmd:
+class Forwarder:
     """dpdk-testpmd on the first vPort, while the block runs; then what it counted, and all that it printed."""
 
     def __init__(self, lab: Lab, mode: str, queues: int = 1) -> None:
@@ -48,7 +48,7 @@ class Testpmd:
         self.rx_packets = self.tx_packets = 0
         self.output = ""
 
-    def __enter__(self) -> Testpmd:
+    def __enter__(self) -> Forwarder:
         # It ends when its standard input does.
         self.vm.run("rm -f /run/stdin && mkfifo /run/stdin && (setsid sleep 3600 > /run/stdin 2> /dev/null < /dev/null &)")
         self.vm.run(f"(setsid sh -c '{self._program} < /run/stdin; echo ended' > /run/testpmd.log 2>&1 &)")
@@ -93,7 +93,7 @@ def test_the_rdma_device_has_a_port_for_each_vport(dpdk: Lab) -> None:
 def test_transmit(dpdk: Lab) -> None:
     both_down(dpdk)
     before = vport(dpdk)
-    with Testpmd(dpdk, "txonly") as testpmd:
+    with Forwarder(dpdk, "txonly") as testpmd:
         dpdk.vm.run("sleep 3")  # the measured time, not a wait
     after = vport(dpdk)
     sent = after["hc_tx_ucast_pkts"] - before["hc_tx_ucast_pkts"]
@@ -109,7 +109,7 @@ def test_receive(dpdk: Lab, queues: int) -> None:
     """The kernel sends from the other vPort, in flows that RSS spreads over the queues; nothing is lost on the way."""
     both_down(dpdk)
     kernel_on_the_other_vport(dpdk)
-    with Testpmd(dpdk, "rxonly", queues) as testpmd:
+    with Forwarder(dpdk, "rxonly", queues) as testpmd:
         before = vport(dpdk)
         start(dpdk.vm, "send", SENDER)
         wait_for(dpdk.vm, "! pgrep -f /run/send.py")
@@ -127,7 +127,7 @@ def test_echo(dpdk: Lab) -> None:
     """testpmd answers the pings of the kernel on the other vPort."""
     both_down(dpdk)
     kernel_on_the_other_vport(dpdk)
-    with Testpmd(dpdk, "icmpecho") as testpmd:
+    with Forwarder(dpdk, "icmpecho") as testpmd:
         dpdk.vm.run("ping -c 5 -i 0.2 -w 60 10.80.0.1")
     assert testpmd.tx_packets >= 5
 
@@ -135,12 +135,12 @@ def test_echo(dpdk: Lab) -> None:
 def test_refused_on_a_port_that_the_kernel_uses(dpdk: Lab) -> None:
     interface = dpdk.vm.interface(dpdk.vm.spec.functions[0].macs[0])
     dpdk.vm.run(f"ip link set {interface} up")
-    with Testpmd(dpdk, "txonly") as testpmd:
+    with Forwarder(dpdk, "txonly") as testpmd:
         assert testpmd.refused()
     assert testpmd.tx_packets == 0
     assert "ret -19" in testpmd.output, testpmd.output
     dpdk.vm.run(f"ip link set {interface} down")
-    with Testpmd(dpdk, "txonly") as testpmd:
+    with Forwarder(dpdk, "txonly") as testpmd:
         assert not testpmd.refused()
 
 

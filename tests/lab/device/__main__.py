@@ -26,7 +26,7 @@ from .function import Function
 from .loop import Loop
 from .vfio_user import Server
 
-MIN_TICK = 0.005  # seconds between two looks at the timers of responder and link
+TICK = 0.02  # seconds between two looks at the timers of responder and link
 
 
 class DeviceServer:
@@ -47,7 +47,6 @@ class DeviceServer:
             self._link = DatagramLink(self.switch, *config.join)
             loop.add_reader(self._link, self._link.on_readable)
         self._tick()
-        if self.responder is not None or self._link is not None:
         self._control = Control(config.control, self.functions, self.switch, self.responder, loop) if config.control else None
 
     def close(self) -> None:

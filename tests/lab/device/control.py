@@ -43,7 +43,8 @@ class Control:
         self._loop = loop
         self._path = path
         self._clients: dict[socket.socket, bytes] = {}
-        path.unlink(missing_ok=True)
+        if path.is_socket():  # left by a server before; anything else makes bind() fail
+            path.unlink()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         os.chmod(path, 0o600)

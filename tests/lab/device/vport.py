@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from lab.net.frame import is_broadcast, is_unicast, parse, pop_vlan, push_vlan
+from lab.net.frame import Frame, is_broadcast, is_unicast, parse, pop_vlan, push_vlan
 from lab.net.offload import fill_checksums, segment, verify
 from lab.net.port import Port
 from lab.net.rss import Toeplitz
@@ -269,7 +269,7 @@ class VPort(Port):
         flags = hash_type << _RX_HASHTYPE_SHIFT
         if tci is not None:
             flags |= tci & 0xFFF | _RX_VLANTAG_PRESENT
-        flags |= _RX_ALL_GOOD if self._faults.lie_checksum else _checksum_flags(untagged, parsed.ip_version)
+        flags |= _RX_ALL_GOOD if self._faults.lie_checksum else _checksum_flags(untagged, parsed)
         try:
             self._deliver(rq, untagged, flags, value, frame)
         except (QueueError, DmaError):
@@ -317,12 +317,12 @@ def _tci(long_first: int) -> int:
     return (long_first >> 16 & 7) << 13 | (long_first >> 19 & 1) << 12 | long_first >> 20
 
 
-def _checksum_flags(frame: bytes, ip_version: int | None) -> int:
-    verdict = verify(frame)
+def _checksum_flags(frame: bytes, parsed: Frame) -> int:
+    verdict = verify(frame, parsed)
     flags = 0
     if verdict.ip is not None:
         flags |= _RX_IPHDR_CSUM_SUCCEED if verdict.ip else _RX_IPHDR_CSUM_FAIL
-    elif ip_version == 6 and (verdict.tcp is not None or verdict.udp is not None):
+    elif parsed.ip_version == 6 and (verdict.tcp is not None or verdict.udp is not None):
         flags |= _RX_IPHDR_CSUM_SUCCEED  # IPv6 has none that could fail; Linux wants this bit beside that of TCP or UDP
     if verdict.tcp is not None:
         flags |= _RX_TCP_CSUM_SUCCEED if verdict.tcp else _RX_TCP_CSUM_FAIL

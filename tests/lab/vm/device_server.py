@@ -63,7 +63,7 @@ class DeviceServer:
         # The control socket is made last.
         while not _answers(self.control):
             if self.process.exit_code() is not None or time.monotonic() > deadline:
-                raise LabError(f"the device server did not start: {self.process.log_tail() or 'it said nothing'} (see {self.process.log})")
+                raise LabError(f"the device server did not start: {self.process.log_tail() or 'it said nothing'}")
             time.sleep(0.02)
 
     def command(self, name: str, timeout: float = 60.0, **arguments: t.Any) -> dict[str, t.Any]:

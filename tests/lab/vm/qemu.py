@@ -135,6 +135,8 @@ class Machine:
         nodes = [function.numa_node for function in self.functions if function.numa_node is not None]
         if any(not function.present and not function.hotplug for function in self.functions):
             raise LabError("a function that is plugged in later needs hotplug")
+        if any(function.numa_node is not None and not function.hotplug for function in self.functions):
+            raise LabError("only a root port can be near a NUMA node: a function there needs hotplug")
         if any(node >= len(self.numa) for node in nodes):
             raise LabError("a function is on a NUMA node that the machine does not have")
 
@@ -150,7 +152,7 @@ def arguments(machine: Machine) -> tuple[str, ...]:
         *("-name", option(machine.name)),
         # No devices but ours, no files of the user's, nothing on the terminal.
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-accel", machine.accelerator, "-cpu", "max", "-smp", str(machine.cpus)),
+        *("-accel", machine.accelerator, "-cpu", "max", "-smp", _processors(machine)),
         *_memory(machine),
         *_firmware(machine),
         *(("-smbios", AZURE_SMBIOS[0], "-smbios", AZURE_SMBIOS[1]) if machine.azure else ()),
@@ -164,6 +166,11 @@ def arguments(machine: Machine) -> tuple[str, ...]:
         *_functions(machine),
         *machine.extra,
     )
+
+
+def _processors(machine: Machine) -> str:
+    # Linux warns (topology_sane) when processors of one socket are in several nodes.
+    return f"{machine.cpus},sockets={len(machine.numa)}" if machine.numa else str(machine.cpus)
 
 
 def _memory(machine: Machine) -> tuple[str, ...]:
@@ -222,7 +229,7 @@ def _functions(machine: Machine) -> tuple[str, ...]:
         if function.failover_mac is not None:
             # It leads nowhere unless somebody connects it: the pair is what the guest sees, not a second way out.
             found += ["-netdev", f"hubport,id={function.id}-standby,hubid={number + 1}"]
-            found += ["-device", f"virtio-net-pci,netdev={function.id}-standby,mac={function.failover_mac},failover=on,romfile="]
+            found += ["-device", f"virtio-net-pci,bus=pcie.0,netdev={function.id}-standby,mac={function.failover_mac},failover=on,romfile="]
         if function.present:
             found += ["-device", json.dumps(device)]
     return tuple(found)

@@ -117,7 +117,7 @@ class Process:
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise LabError(f"{self.what} did not end within {timeout:.0f} s (see {self.log})") from None
+            raise LabError(f"{self.what} did not end within {timeout:.0f} s") from None
 
     def stop(self, timeout: float = 15.0) -> int:
         """SIGTERM, and SIGKILL when it still runs after so many seconds; returns the exit code."""

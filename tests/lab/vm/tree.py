@@ -81,7 +81,7 @@ def as_root(command: Sequence[str]) -> list[str]:
 
     mmdebstrap mounts proc, sys and dev in a tree while it works there. In a mount namespace of its own these mounts end when its last
     process does, and `--kill-child` with a PID namespace ends them all. Without privileges, a user namespace with the subordinate ids
-    of the caller lets files have owners other than root.
+    of the caller (subuid(5)) lets files have owners other than root, and has the caller's own rights to read the checkout.
     """
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user", "--map-auto"]
     return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *command]
@@ -111,7 +111,7 @@ def extract(directory: Path, suite: str, packages: Sequence[str], *, log: Path, 
     """Unpack packages and what they depend on into `directory`; nothing is installed, so nothing of theirs is run."""
     tar = directory.with_name(directory.name + ".tar")
     release = f"{suite}-backports" if backports else suite
-    options = [f'--aptopt=APT::Default-Release "{release}";', "--skip=output/dev"]
+    options = [f'--aptopt=APT::Default-Release "{release}";']
     _mmdebstrap(tar, "extract", suite, packages, options, log=log, backports=backports, environment={})
     directory.mkdir()
     # As the caller: nobody needs the owners, and the caller must be able to remove it again.
@@ -139,9 +139,5 @@ def _mmdebstrap(
     # mmdebstrap's working directory holds the tree: below the cache entry, it goes away with it.
     work = tar.with_name("work")
     work.mkdir()
-    if os.geteuid():
-        command[1] = "--mode=unshare"
-    else:
-        command = as_root(command)
-    run(command, log=log, environment={"TMPDIR": str(work), "LC_ALL": "C", **environment})
+    run(as_root(command), log=log, environment={"TMPDIR": str(work), "LC_ALL": "C", **environment})
     shutil.rmtree(work)
