@@ -145,7 +145,7 @@ def apply_edits(files: Files, edits: List[Edit]) -> Dict[str, int]:
         if count != places or count > edit.at_most:
             raise BackportError(
                 "donor_edit_mismatch",
-                "{0}: the edit {1!r} fits {2} of {3} places, and {4} at most were expected: the compat layer does not know this donor".format(
+                "{0}: the edit {1!r} fits {2} of {3} places, expected at most {4}: the compat layer does not know this donor".format(
                     edit.file, edit.name, count, places, edit.at_most
                 ),
             )
@@ -163,7 +163,7 @@ def makefile_version(makefile: Optional[bytes]) -> str:
     Raises BackportError: donor_version_unknown.
     """
     text = (makefile or b"").decode("utf-8", "replace")
-    found = {key: value for key, value in re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(\S*)[ \t]*$", text, re.M)}
+    found = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *=[ \t]*(\S*)[ \t]*$", text, re.M))
     numbers = [found.get(key, "") for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
     if not all(re.match(r"\d{1,5}\Z", number) for number in numbers):
         raise BackportError("donor_version_unknown", "the donor's Makefile does not tell its version: say it with the option version")

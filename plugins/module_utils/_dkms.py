@@ -15,6 +15,11 @@ import re
 import zlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+try:
+    import lzma
+except ImportError:  # not in every build of Python
+    lzma = None  # type: ignore[assignment]
+
 from ansible_collections.accelnet.mana.plugins.module_utils import _modprobe
 from ansible_collections.accelnet.mana.plugins.module_utils._tree import Tree
 
@@ -54,6 +59,7 @@ _SIGNATURE_MAGIC = b"~Module signature appended~\n"
 _SIGNATURE_HEADER = 12  # bytes: struct module_signature in Linux include/linux/module_signature.h
 _MODULE_LIMIT = 256 << 20  # bytes
 _MAX_MODULES = 64
+_DAMAGED = (EOFError, ValueError, zlib.error) + ((lzma.LZMAError,) if lzma else ())
 
 
 def is_name(name: str) -> bool:
@@ -149,17 +155,10 @@ def unpacked(data: bytes, zstd: Optional[Callable[[bytes], Optional[bytes]]] = N
         if data[:2] == b"\x1f\x8b":
             data = zlib.decompress(data, 31)
         elif data[:6] == b"\xfd7zXZ\x00":
-            import lzma  # not in every build of Python
-
-            data = lzma.decompress(data)
+            data = lzma.decompress(data) if lzma else b""
         elif data[:4] == b"\x28\xb5\x2f\xfd":
             data = (zstd(data) if zstd else None) or b""
-    except (ImportError, EOFError, ValueError, zlib.error) as error:
-        del error
-        return None
-    except Exception as error:  # lzma.LZMAError, which there is only with lzma
-        if type(error).__name__ != "LZMAError":
-            raise
+    except _DAMAGED:
         return None
     if data[:4] != b"\x7fELF":
         return None
@@ -244,6 +243,12 @@ class Reader:
         # dkms writes version/release/arch; a link that somebody made absolute ends like that too.
         parts = target.rstrip("/").split("/")
         return parts[-3] if len(parts) >= 3 and is_name(parts[-3]) else None
+
+    def active_kernels(self, name: str, version: str, arch: str) -> List[str]:
+        """The kernels that dkms takes a version for installed in, whether or not its build is still there."""
+        links = [link for link in self.tree.names(self._path(name)) if link.startswith("kernel-") and link.endswith("-" + arch)]
+        releases = [link[len("kernel-") : -len("-" + arch)] for link in links]
+        return [release for release in releases if self.active(name, release, arch) == version]
 
     def conf(self, name: str, version: str) -> Optional[Conf]:
         text = self.tree.text(self._path(name, version, "source", "dkms.conf"))

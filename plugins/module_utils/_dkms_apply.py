@@ -73,9 +73,9 @@ class Worker:
     def run(self) -> Dict[str, Any]:
         """Bring the host to the state, or in check mode say how. Raises AccelnetError; ``result`` is filled anyhow."""
         options = self.options
-        for name in (options.name, options.version):
+        for name in (options.name, options.version, options.arch):
             if not _dkms.is_name(name):
-                raise AccelnetError("bad_dkms_source", "{0!r} cannot be the name or version of a package".format(name))
+                raise AccelnetError("bad_dkms_source", "{0!r} cannot be a name, version or architecture".format(name))
         for release in options.kernels or []:
             if not is_release(release):
                 raise AccelnetError("bad_kernel", "{0!r} cannot be a kernel release".format(release))
@@ -109,7 +109,7 @@ class Worker:
     def _present(self) -> None:
         options = self.options
         look = reader()
-        kernels = sorted(set(options.kernels or [os.uname().release]))
+        kernels = sorted(set([os.uname().release] if options.kernels is None else options.kernels))
         place = self._place(look)
         staged = self._stage(look, place)
         conf = _dkms.parse_conf(read(os.path.join(staged, "dkms.conf"))) if staged else None
@@ -120,7 +120,8 @@ class Worker:
         self._check_tools(look, steps)
         others = self._others(look)
         names = self._names(look, conf)
-        concerned = sorted(set(kernels) | {step[1] for step in steps if len(step) > 1})
+        wanted = _dkms.targets(options.state, facts, kernels)
+        concerned = sorted(set(kernels) | set(wanted) | {step[1] for step in steps if len(step) > 1})
         before = self._view(look, concerned, names)
         obsolete = (
             [(version, release) for version, releases in others.items() for release in releases if release in kernels]
@@ -132,7 +133,7 @@ class Worker:
         self.result["actions"] += ["unregister {0}".format(version) for version in spare]
         self._changed = bool(self.result["actions"])
         if options.check:
-            self._predict(before, _dkms.targets(options.state, facts, kernels))
+            self._predict(before, wanted)
             self._report_others(others)
             return
         self._clean_scratch(look)
@@ -151,12 +152,14 @@ class Worker:
     def _absent(self) -> None:
         options = self.options
         look = reader()
-        there = [release for release, arch in look.kernels(options.name, options.version) if arch == options.arch]
+        built = look.kernels(options.name, options.version)
+        there = {release for release, arch in built if arch == options.arch}
+        there |= set(look.active_kernels(options.name, options.version, options.arch))
         folder = "{0}/{1}/{2}".format(look.layout.tree, options.name, options.version)
         place = self._place(look)
-        kernels = sorted(set(there if options.kernels is None else options.kernels))
-        gone = [release for release in kernels if release in there or self._is_active(look, release)]
-        last = not set(there) - set(kernels)
+        kernels = sorted(there if options.kernels is None else set(options.kernels))
+        gone = [release for release in kernels if release in there]
+        last = there <= set(kernels) and all(arch == options.arch for _release, arch in built)
         registered = os.path.isdir(folder) or _dkms_source.is_marked(place)
         names = self._names(look, None)
         before = self._view(look, kernels, names)
@@ -269,9 +272,6 @@ class Worker:
 
     def _report_others(self, others: Dict[str, List[str]]) -> None:
         self.result["other_versions"] = [{"version": version, "kernels": releases} for version, releases in sorted(others.items())]
-
-    def _is_active(self, look: _dkms.Reader, release: str) -> bool:
-        return look.active(self.options.name, release, self.options.arch) == self.options.version
 
     def _view(self, look: _dkms.Reader, kernels: List[str], names: List[str]) -> View:
         """By kernel: the state of this version, and the module files that count."""

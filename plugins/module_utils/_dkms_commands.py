@@ -57,7 +57,7 @@ def find_dkms() -> Optional[str]:
 
 
 def dkms_version(program: str) -> Optional[str]:
-    """``2.8.4``, from ``dkms-2.8.4`` or, in older releases, ``dkms: 2.8.4``."""
+    """``3.0.10``, from ``dkms-3.0.10``; 2.8.4 writes ``dkms: 2.8``."""
     try:
         done = subprocess.run(
             [program, "--version"],
@@ -70,7 +70,7 @@ def dkms_version(program: str) -> Optional[str]:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r"dkms(?:-|: )(\S+)", done.stdout.decode("utf-8", "replace"))
+    match = re.search(r"dkms(?:-|: ?)(\S+)", done.stdout.decode("utf-8", "replace"))
     return match.group(1) if match else None
 
 
@@ -134,7 +134,7 @@ class Commands:
     @contextlib.contextmanager
     def locked(self, lock_timeout: int) -> Iterator[None]:
         """One run at a time, and none while dkms works for somebody else. Waits that many seconds, or raises dkms_locked."""
-        folder = next(path for path in _LOCK_DIRECTORIES if os.path.isdir(path))
+        folder = next((path for path in _LOCK_DIRECTORIES if os.path.isdir(path)), _LOCK_DIRECTORIES[-1])
         path = os.path.join(folder, _LOCK)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

@@ -41,10 +41,14 @@ class Host:
         return "{0}/{1}/{2}/{3}/{4}".format(reader().layout.tree, self._name, version, release, self._arch)
 
     def uninstall(self, version: str, release: str) -> None:
-        """Take the files of a version out of a kernel, put the kernel's own back, and keep the build."""
+        """Take the files of a version out of a kernel, put the kernel's own back, and keep the build.
+
+        Also where dkms gave up, or was killed, before it took note of what it had done.
+        """
         look = reader()
-        if look.active(self._name, release, self._arch) != version:
-            return
+        active = look.active(self._name, release, self._arch)
+        if active not in (None, version):
+            return  # another version's files are there
         names = look.expected(self._name, version)
         build = look.build(self._name, version, release, self._arch)
         if build["disk"] == "installed":
@@ -53,8 +57,8 @@ class Host:
         link = "{0}/{1}/kernel-{2}-{3}".format(look.layout.tree, self._name, release, self._arch)
         if os.path.islink(link):
             os.unlink(link)
-            self._restore_originals(look, release, names)
         self.sweep(release, names, _built(build))
+        self._restore_originals(look, release, names)
         self.index(release, names)
 
     def drop(self, version: str, release: str) -> None:
@@ -69,13 +73,12 @@ class Host:
         look = reader()
         names = look.expected(self._name, version)
         had = _built(look.build(self._name, version, release, self._arch))
-        active = look.active(self._name, release, self._arch) == version
         self.uninstall(version, release)
-        self.drop(version, release)
         self.sweep(release, names, had)
         self.index(release, names)
-        if active:
-            self._require_restored(release, names, had)
+        # Before the build goes, without which the next run would have nothing to prove.
+        self._require_restored(release, names, had)
+        self.drop(version, release)
 
     def unregister(self, version: str) -> None:
         """Make dkms forget a version that has no builds any more; its source goes when we put it there."""
@@ -97,6 +100,8 @@ class Host:
         contents = {meta["sha256"] for meta in had if meta["sha256"]}
         bad = []
         for name in names:
+            if look.claimants(release, self._arch, name):
+                continue  # another version, or package, is what is loaded
             path = resolved[name]
             own = distribution_file(look, release, name)
             if path and path != own and metas.get(path, {}).get("sha256") in contents:
@@ -131,15 +136,25 @@ class Host:
     def _restore_originals(self, look: _dkms.Reader, release: str, names: List[str]) -> None:
         """What dkms does itself when it can: put the kernel's own modules back that dkms 3.1 and newer move away."""
         base = "{0}/{1}/original_module/{2}/{3}".format(look.layout.tree, self._name, release, self._arch)
+        own = "{0}/{1}/".format(look.layout.modules, release)
+        wanted = [_modprobe.normal(name) for name in names]
         for file in sorted(os.listdir(base)) if os.path.isdir(base) else []:
-            origin = "{0}/{1}.origin".format(base, file)
-            if _dkms.module_name(file) not in [_modprobe.normal(name) for name in names] or not os.path.isfile(origin):
+            kept = "{0}/{1}".format(base, file)
+            if _dkms.module_name(file) not in wanted or not os.path.isfile(kept + ".origin"):
                 continue
-            target = os.path.normpath(read(origin).split("\n", 1)[0])
-            if target.startswith("{0}/{1}/".format(look.layout.modules, release)) and not os.path.exists(target):
+            target = os.path.normpath(read(kept + ".origin").split("\n", 1)[0])
+            if not target.startswith(own) or os.path.exists(target):
+                continue
+            if target.startswith(own + _dkms.DKMS_DIRECTORY):
+                os.unlink(kept)  # never was the kernel's own
+            else:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.move("{0}/{1}".format(base, file), target)
-                os.unlink(origin)
+                shutil.move(kept, target)
+            os.unlink(kept + ".origin")
+        with contextlib.suppress(OSError):
+            for _level in ("architecture", "release", "original_module"):
+                os.rmdir(base)
+                base = os.path.dirname(base)
 
     def sweep(self, release: str, names: List[str], known: List[_dkms.Meta]) -> None:
         """Remove copies of modules that nothing claims: what an interrupted run left where dkms installs.

@@ -138,6 +138,36 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "There was too little traffic in the measured window to tell which path it takes.",
         "Measure again with a longer or larger flow.",
     ),
+    (
+        "peer_unreachable",
+        "The other end of a measurement did not accept the connection, refused our token, or broke off.",
+        "Check that it listens, its firewall, and that a route leads to it through the NIC that is measured; then measure again.",
+    ),
+    (
+        "counters_unusable",
+        "A byte counter could not be read or went back in the measured window, so that tells nothing.",
+        "Measure again in some minutes: host servicing takes the virtual function away, and its counters start again.",
+    ),
+    (
+        "nic_not_measurable",
+        "The NIC has no virtual function that the kernel uses, so there is no share to measure.",
+        "Measure NICs that are accelerated; the message says what this one lacks.",
+    ),
+    (
+        "nic_not_found",
+        "No NIC of the host has the MAC address or interface name that was given.",
+        "Give one that nic_info shows.",
+    ),
+    (
+        "measurement_timeout",
+        "A measurement did not end in its time and was ended by force.",
+        "Look for a name server that does not answer, or a hung network operation in the kernel log.",
+    ),
+    (
+        "bad_load",
+        "The options of a measurement are out of bounds, or its server cannot listen where it should.",
+        "Use what the message names; see the documentation of vf_check.",
+    ),
     # RDMA and DPDK
     (
         "mana_ib_missing",

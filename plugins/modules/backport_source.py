@@ -26,7 +26,7 @@ options:
     description: SHA-256 that the archive has to have. Not for a directory.
     type: str
   compat:
-    description: Directory on the host with the compat layer, as it is in the files of the role P(accelnet.mana.nic_driver#role).
+    description: Directory on the host with the compat layer, as it is in C(files/backport) of the role C(nic_driver).
     type: path
     required: true
   version:
@@ -137,8 +137,8 @@ edits:
 reason:
   description:
     - The reason code of a failure, one of V(donor_missing), V(donor_corrupt), V(donor_unsafe), V(donor_checksum_mismatch),
-      V(donor_incomplete), V(donor_version_unknown), V(donor_older_than_target), V(donor_edit_mismatch), V(bad_target_release), V(bad_modules),
-      V(compat_invalid), V(dest_not_ours) and V(dest_not_writable).
+      V(donor_incomplete), V(donor_version_unknown), V(donor_older_than_target), V(donor_edit_mismatch), V(bad_target_release),
+      V(bad_modules), V(compat_invalid), V(dest_not_ours) and V(dest_not_writable).
   type: str
   returned: on failure
 """

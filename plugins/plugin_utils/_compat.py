@@ -57,6 +57,10 @@ class Backport(t.NamedTuple):
     donor: str
     modules: tuple[str, ...]
     lost: tuple[str, ...]
+    donor_packages: tuple[str, ...] = ()
+    """What brings the donor's source to the host; none where the user has to name a source."""
+    donor_archive: str | None = None
+    """Where those packages put it."""
 
 
 class Remedy(t.NamedTuple):
@@ -292,6 +296,8 @@ class _Reader:
             donor=self.text(label, backport, "donor"),
             modules=self.texts(label, backport, "modules", required=True),
             lost=self.texts(label, backport, "lost"),
+            donor_packages=self.texts(label, backport, "donor_packages"),
+            donor_archive=self.text(label, backport, "donor_archive") if "donor_archive" in backport else None,
         )
 
     def block(self, label: str, row: t.Mapping[str, t.Any]) -> Block:

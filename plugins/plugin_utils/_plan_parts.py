@@ -58,6 +58,8 @@ class Step:
     confidence: str | None = None
     proved_on: str | None = None
     reboot: bool = False
+    donor: t.Mapping[str, t.Any] | None = None
+    """For a backport: version of the kernel source to take the drivers from, its packages, and the archive that they bring."""
 
     @property
     def rank(self) -> tuple[int, str]:
@@ -80,6 +82,7 @@ class Step:
             "confidence": self.confidence,
             "proved_on": self.proved_on,
             "reboot": self.reboot,
+            "donor": dict(self.donor) if self.donor else None,
         }
 
 

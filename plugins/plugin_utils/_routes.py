@@ -90,6 +90,11 @@ def _signature(target: Target, kernel: Kernel) -> list[Obstacle]:
     return []
 
 
+def _headers(target: Target, kernel: Kernel) -> _compat.Remedy | None:
+    """The packages that bring a kernel's headers."""
+    return next(iter(_compat.remedies("headers", target.host(kernel))), None)
+
+
 def _backport(target: Target, kernel: Kernel, row: _compat.Remedy) -> tuple[list[Obstacle], list[str], tuple[str, ...]]:
     """(obstacles, packages not asked for, needs) of building modules for a kernel."""
     obstacles = _signature(target, kernel)
@@ -101,15 +106,18 @@ def _backport(target: Target, kernel: Kernel, row: _compat.Remedy) -> tuple[list
         obstacles.append(Obstacle("backport_untested", REASONS["backport_untested"].remedy, "allow_untested_backport"))
     if target.facts["platform"].get("allow_unsupported_modules") is False:
         obstacles.append(Obstacle("suse_unsupported_module", REASONS["suse_unsupported_module"].remedy))
+    absent, unasked = _packages(target, backport.donor_packages, None)
+    obstacles += absent
+    needs = tuple(f"package:{name}" for name in backport.donor_packages)
     if kernel["headers"]:
-        return obstacles, [], ()
-    headers = _compat.remedies("headers", target.host(kernel))
-    if not headers:
+        return obstacles, unasked, needs
+    headers = _headers(target, kernel)
+    if headers is None:
         return [*obstacles, Obstacle("headers_missing", REASONS["headers_missing"].remedy)], [], ()
-    missing, unasked = _packages(target, headers[0].packages, None)
+    missing, unasked_headers = _packages(target, headers.packages, None)
     if missing:
         obstacles.append(Obstacle("headers_missing", missing[0].remedy))
-    return obstacles, unasked, tuple(f"package:{name}" for name in headers[0].packages)
+    return obstacles, [*unasked, *unasked_headers], (*needs, *(f"package:{name}" for name in headers.packages))
 
 
 def _allowed(target: Target, kernel: Kernel | None, row: _compat.Remedy) -> list[Obstacle]:
@@ -245,9 +253,15 @@ def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[s
     provides = [f"module:{module}@{release}" for module in modules]
     if row.way == "kernel":
         provides = [f"kernel:{row.packages[0]}"] + [f"module:{module}@{row.packages[0]}" for module in row.kernel_provides]
-    elif row.way == "backport" and row.backport:
+    donor = None
+    fields = from_row(row)
+    if row.way == "backport" and row.backport:
         modules = list(row.backport.modules)
         provides = [f"module:{module}@{release}" for module in modules]
+        donor = {"version": row.backport.donor, "packages": list(row.backport.donor_packages), "archive": row.backport.donor_archive}
+        # What keeps the headers of later kernels coming, so that dkms can build for these too.
+        headers = _headers(target, kernel)
+        fields["metapackages"] = headers.metapackages if headers else ()
     if live and row.way != "kernel":
         provides += [f"loaded:{module}" for module in modules]
     return Step(
@@ -259,6 +273,7 @@ def _module_step(target: Target, kernel: Kernel, option: Option, modules: list[s
         reasons=tuple(reasons),
         why=sentence(fault, row.note),
         needs=option.needs,
-        **from_row(row),
+        **fields,
         reboot=row.reboot and target.has_hardware,
+        donor=donor,
     )

@@ -263,15 +263,39 @@ def test_wrong_faults(made: Rig, control: Asker, values: dict[str, Any], message
 
 
 def test_link(made: Rig, port: Port, control: Asker) -> None:
-    assert control.ask("link", up=False) == {"link": False}
+    assert control.ask("link", up=False) == {"link": False, "told": False}
     assert port.send(raw_frame(BROADCAST, port.mac)) == [TX_VPORT_DISABLED]
     made.wire.send(raw_frame(MACS[0], OTHER))
     assert port.take() == []
     assert control.ask("counters")["functions"][0]["vports"][0]["link"] is False
-    assert control.ask("link", up=True, function=0, vport=0) == {"link": True}
+    assert control.ask("link", up=True, function=0, vport=0) == {"link": True, "told": False}
     assert port.send(raw_frame(BROADCAST, port.mac)) == [TX_OKAY]
-    assert control.ask("link", up=False, vport=1) == {"link": False}
+    assert control.ask("link", up=False, vport=1) == {"link": False, "told": False}
     assert port.send(raw_frame(BROADCAST, port.mac)) == [TX_OKAY]
+
+
+LINK_AWARE = 1 << 6  # GDMA_DRV_CAP_FLAG_1_HW_VPORT_LINK_AWARE
+
+
+def test_a_driver_that_knows_the_event_is_told_of_the_link(made: Rig, control: Asker) -> None:
+    """GDMA_EQE_HWC_SOC_RECONFIG_DATA, 133, of type HWC_DATA_HW_LINK_DISCONNECT, 3, or HWC_DATA_HW_LINK_CONNECT, 2: for all vPorts."""
+    made.driver.verify(LINK_AWARE)
+    steps = [(0, False), (0, False), (1, False), (0, True), (1, True)]
+    assert [control.ask("link", up=up, vport=vport)["told"] for vport, up in steps] == [False, False, True, True, False]
+    made.driver.interrupt()
+    events = [(number, event.type, event.details) for number, event in made.driver.events]
+    assert events == [(made.driver.hwc_eq.id, 133, bytes([0, 0, 0, kind]) + bytes(8)) for kind in (3, 2)]
+
+
+def test_a_driver_that_does_not_know_the_event_is_not_told(made: Rig, control: Asker) -> None:
+    made.driver.verify(LINK_AWARE)
+    made.driver.destroy()
+    assert not any(control.ask("link", up=False, vport=vport)["told"] for vport in (0, 1))
+    made.driver.establish()
+    made.driver.verify(~LINK_AWARE & (1 << 64) - 1)
+    assert not any(control.ask("link", up=True, vport=vport)["told"] for vport in (0, 1))
+    made.driver.interrupt()
+    assert made.driver.events == []
 
 
 @pytest.mark.parametrize(
@@ -293,15 +317,27 @@ def test_wrong_links(made: Rig, control: Asker, arguments: dict[str, Any], messa
     assert all(vport.link for vport in made.function.vports)
 
 
+SELF_RESET_ON_EQE = 1 << 14  # GDMA_DRV_CAP_FLAG_1_SELF_RESET_ON_EQE
+
+
 def test_a_reset_is_requested(made: Rig, control: Asker) -> None:
     """GDMA_EQE_HWC_RESET_REQUEST, 135; from then on nothing is answered, until there is a new channel."""
-    assert control.ask("request_reset") == {}
+    made.driver.verify(SELF_RESET_ON_EQE)
+    assert control.ask("request_reset") == {"obeyed": True}
     made.driver.interrupt()
     assert [(number, event.type) for number, event in made.driver.events] == [(made.driver.hwc_eq.id, 135)]
     with pytest.raises(TimedOut):
         made.driver.verify()
     made.driver.destroy()
     made.driver.establish()
+    made.driver.verify()
+
+
+def test_a_reset_of_a_driver_that_cannot(made: Rig, control: Asker) -> None:
+    made.driver.verify(~SELF_RESET_ON_EQE & (1 << 64) - 1)
+    assert control.ask("request_reset") == {"obeyed": False}
+    made.driver.interrupt()
+    assert [event.type for _, event in made.driver.events] == [135]
     made.driver.verify()
 
 

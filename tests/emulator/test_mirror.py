@@ -22,6 +22,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 Types: deb
 URIs: http://mirror.example/security
 Suites:
+# Snapshot: http://old.example/security
  bookworm-security
 Components: main
 Signed-By:

@@ -91,6 +91,12 @@ def value(root: Root) -> int | None:
     return int(found[0].split("$0x")[1].split(",")[0], 16) if found else None
 
 
+def refresh_initramfs(root: Root) -> None:
+    """What the role does; only Debian 13's headers bring a kernel with an initramfs along."""
+    for image in (root.path / "boot").glob("initrd.img-*"):
+        os.utime(image)
+
+
 OWN = "kernel/drivers/net/accel_a.ko"
 
 
@@ -123,6 +129,7 @@ def test_four_runs_and_back(root: Root) -> None:
     assert any("accel_b.o" in line for line in done["log"])
     assert_installed(root)
     assert not (root.path / "var/lib/dkms/mok.key").exists()
+    refresh_initramfs(root)
     converged = root.state()
     again = dkms(root)
     assert (again["changed"], again["commands"], again["kernels_changed"], again["initramfs_stale"]) == (False, [], [], [])
@@ -172,26 +179,26 @@ def test_what_dkms_info_says(root: Root) -> None:
     assert (elsewhere["failed"], elsewhere["reason"]) == (True, "bad_root")
 
 
-def test_an_archive_and_another_source_of_the_same_version(root: Root) -> None:
+def test_an_archive_and_another_source_of_the_same_version(bookworm: Root) -> None:
     """What was built of the old source is built anew, and a source that does not compile changes nothing."""
-    archive = root.path / "root/package.tar.xz"
+    archive = bookworm.path / "root/package.tar.xz"
     with tarfile.open(archive, "w:xz") as stream:
-        stream.add(root.path / SOURCE.lstrip("/"), f"{NAME}-{VERSION}")
-    assert dkms(root, source="/root/package.tar.xz")["changed"]
-    assert_installed(root, 2)
-    assert not dkms(root)["changed"]  # the directory has the same content
-    put_source(root, value=3)
-    converged = root.state()
-    assert dkms(root, _ansible_check_mode=True)["changed"] and root.state() == converged
-    assert dkms(root)["changed"]
-    assert_installed(root, 3)
-    put_source(root, value="nonsense")  # type: ignore[arg-type]
-    converged = root.state()
-    failed = dkms(root)
+        stream.add(bookworm.path / SOURCE.lstrip("/"), f"{NAME}-{VERSION}")
+    assert dkms(bookworm, source="/root/package.tar.xz")["changed"]
+    assert_installed(bookworm, 2)
+    assert not dkms(bookworm)["changed"]  # the directory has the same content
+    put_source(bookworm, value=3)
+    converged = bookworm.state()
+    assert dkms(bookworm, _ansible_check_mode=True)["changed"] and bookworm.state() == converged
+    assert dkms(bookworm)["changed"]
+    assert_installed(bookworm, 3)
+    put_source(bookworm, value="nonsense")  # type: ignore[arg-type]
+    converged = bookworm.state()
+    failed = dkms(bookworm)
     assert (failed["reason"], failed["changed"], failed["kernels_changed"]) == ("dkms_build_failed", False, [])
     assert any("nonsense" in line for line in failed["log"])
-    assert root.state() == converged
-    assert_installed(root, 3)
+    assert bookworm.state() == converged
+    assert_installed(bookworm, 3)
 
 
 def test_other_versions(root: Root) -> None:
@@ -208,6 +215,54 @@ def test_other_versions(root: Root) -> None:
     assert not dkms(root, version="2.0", replace=True)["changed"]
     dkms(root, version="2.0", state="absent", kernels=None)
     assert_distributions_own(root)
+
+
+def second_kernel(root: Root, release: str = "6.1.0-99-accelnet", whole: bool = True) -> str:
+    """Another kernel with headers: those of the first under another name; not ``whole`` when they still say the first's."""
+    first = root.path / "usr/src" / f"linux-headers-{root.release}"
+    headers = root.path / "usr/src" / f"linux-headers-{release}"
+    shutil.copytree(first, headers, symlinks=True)
+    for name in (".kernelvariables", "include/generated/utsrelease.h", "include/config/kernel.release") if whole else ():
+        if (headers / name).exists():
+            (headers / name).write_text((headers / name).read_text().replace(root.release, release))
+    modules = root.path / "lib/modules" / release
+    (modules / "kernel").mkdir(parents=True)
+    (modules / "build").symlink_to(f"/usr/src/linux-headers-{release}")
+    for name in ("modules.builtin", "modules.order"):
+        (modules / name).touch()
+    root.run("depmod", "-a", release)
+    return release
+
+
+def test_several_kernels(bookworm: Root) -> None:
+    """Neither of them runs, and each has its own state."""
+    other = second_kernel(bookworm)
+    done = dkms(bookworm, kernels=[other, bookworm.release])
+    assert done["kernels_changed"] == sorted([other, bookworm.release])
+    vermagic = {kernel["release"]: kernel["after"]["modules"]["accel_b"]["vermagic"] for kernel in done["kernels"]}
+    assert {release: words.split()[0] for release, words in vermagic.items()} == {other: other, bookworm.release: bookworm.release}
+    put_source(bookworm, value=3)
+    done = dkms(bookworm)  # another source concerns the kernel that was not named too
+    assert done["kernels_changed"] == sorted([other, bookworm.release])
+    assert_installed(bookworm, 3)
+    assert not dkms(bookworm, kernels=[other])["changed"]
+    done = dkms(bookworm, state="absent")
+    assert done["actions"] == [f"remove {VERSION} {bookworm.release}"]
+    assert_distributions_own(bookworm)
+    (build,) = bookworm.module("dkms_info")["packages"][0]["builds"]
+    assert (build["kernel"], build["state"]) == (other, "installed")
+    assert dkms(bookworm, state="absent", kernels=None)["actions"] == [f"remove {VERSION} {other}", f"unregister {VERSION}"]
+    assert bookworm.module("dkms_info")["packages"] == []
+    assert not (bookworm.path / f"usr/src/{NAME}-{VERSION}").exists()
+
+
+def test_headers_of_another_kernel(bookworm: Root) -> None:
+    """A build link that leads to the wrong headers: dkms builds and installs what the kernel would refuse."""
+    other = second_kernel(bookworm, whole=False)
+    failed = dkms(bookworm, kernels=[other])
+    assert (failed["reason"], failed["changed"]) == ("dkms_build_failed", False)
+    assert "for another kernel" in failed["msg"]
+    assert bookworm.module("dkms_info")["packages"] == []
 
 
 def test_a_module_that_dkms_leaves_out(bookworm: Root) -> None:
@@ -233,15 +288,15 @@ def test_with_a_module_version_nothing_is_forced(bookworm: Root) -> None:
 # --- What is missing
 
 
-def test_missing_headers(root: Root) -> None:
-    build = root.path / "lib/modules" / root.release / "build"
+def test_missing_headers(bookworm: Root) -> None:
+    build = bookworm.path / "lib/modules" / bookworm.release / "build"
     build.unlink()
-    untouched = root.state()
-    predicted = dkms(root, _ansible_check_mode=True)
-    assert (predicted["changed"], predicted["would_require"]) == (True, ["headers:" + root.release])
-    failed = dkms(root)
+    untouched = bookworm.state()
+    predicted = dkms(bookworm, _ansible_check_mode=True)
+    assert (predicted["changed"], predicted["would_require"]) == (True, ["headers:" + bookworm.release])
+    failed = dkms(bookworm)
     assert (failed["reason"], failed["changed"]) == ("headers_missing", False)
-    assert root.state() == untouched
+    assert bookworm.state() == untouched
 
 
 def test_a_bare_host_in_check_mode(bookworm: Root) -> None:
@@ -260,15 +315,15 @@ def test_a_bare_host_in_check_mode(bookworm: Root) -> None:
     assert dkms(bookworm, kernels=["6.1.0-99-cloud-amd64"])["reason"] == "bad_kernel"
 
 
-def test_a_broken_compiler(root: Root) -> None:
-    compiler = root.run("sh", "-c", "readlink -f /usr/bin/gcc").stdout.strip()
-    root.put(compiler, "#!/bin/sh\necho the compiler is ill >&2\nexit 1\n", 0o755)
-    untouched = root.state()
-    assert dkms(root, _ansible_check_mode=True)["would_require"] == ["compiler"]
-    failed = dkms(root)
+def test_a_broken_compiler(bookworm: Root) -> None:
+    compiler = bookworm.run("sh", "-c", "readlink -f /usr/bin/gcc").stdout.strip()
+    bookworm.put(compiler, "#!/bin/sh\necho the compiler is ill >&2\nexit 1\n", 0o755)
+    untouched = bookworm.state()
+    assert dkms(bookworm, _ansible_check_mode=True)["would_require"] == ["compiler"]
+    failed = dkms(bookworm)
     assert (failed["reason"], failed["changed"]) == ("compiler_unusable", False)
     assert "the compiler is ill" in failed["msg"]
-    assert root.state() == untouched
+    assert bookworm.state() == untouched
 
 
 def test_a_compiler_that_fails_for_kernels_only(bookworm: Root) -> None:
@@ -301,6 +356,7 @@ def test_a_kernel_that_the_package_excludes(root: Root) -> None:
         ({"version": "9"}, "bad_dkms_source"),
         ({"version": "../9"}, "bad_dkms_source"),
         ({"kernels": ["../../etc"]}, "bad_kernel"),
+        ({"kernels": None}, "bad_kernel"),  # the one that runs is none of the root's
     ],
 )
 def test_bad_input(bookworm: Root, change: dict[str, Any], reason: str) -> None:
@@ -358,7 +414,7 @@ def slow_compiler(root: Root) -> None:
 def test_killed_while_it_builds(root: Root) -> None:
     slow_compiler(root)
     child = root.start("dkms", **PACKAGE, source=SOURCE, kernels=[root.release])
-    wait_for(lambda: (root.path / "tmp/compiling").exists(), child)
+    wait_for((root.path / "tmp/compiling").exists, child)
     kill_all(root)
     child.wait()
     root.put("/tmp/go", "")
@@ -374,7 +430,7 @@ def test_only_the_module_is_killed(bookworm: Root) -> None:
     """The dkms that it started goes on, and keeps the lock as long as it does."""
     slow_compiler(bookworm)
     child = bookworm.start("dkms", **PACKAGE, source=SOURCE, kernels=[bookworm.release])
-    wait_for(lambda: (bookworm.path / "tmp/compiling").exists(), child)
+    wait_for((bookworm.path / "tmp/compiling").exists, child)
     for pid in processes(bookworm, "python3"):
         os.kill(pid, signal.SIGKILL)
     child.wait()
@@ -431,18 +487,18 @@ def test_killed_twice_leaves_no_way_to_lose_the_kernels_module(root: Root) -> No
     assert_distributions_own(root)
 
 
-def test_half_a_build(root: Root) -> None:
+def test_half_a_build(bookworm: Root) -> None:
     """A directory that dkms itself left half made: it would refuse to build again."""
-    dkms(root, state="added")
-    folder = root.path / f"var/lib/dkms/{NAME}/{VERSION}/{root.release}/x86_64"
+    dkms(bookworm, state="added")
+    folder = bookworm.path / f"var/lib/dkms/{NAME}/{VERSION}/{bookworm.release}/x86_64"
     (folder / "log").mkdir(parents=True)
     (folder / "module").mkdir()
     (folder / "module/accel_a.ko").write_bytes(b"\x7fELF cut off")
-    (root.path / f"var/lib/dkms/{NAME}/{VERSION}/build").mkdir(exist_ok=True)
-    (build,) = root.module("dkms_info")["packages"][0]["builds"]
+    (bookworm.path / f"var/lib/dkms/{NAME}/{VERSION}/build").mkdir(exist_ok=True)
+    (build,) = bookworm.module("dkms_info")["packages"][0]["builds"]
     assert build["state"] == "incomplete"
-    assert dkms(root)["changed"]
-    assert_installed(root)
+    assert dkms(bookworm)["changed"]
+    assert_installed(bookworm)
 
 
 @pytest.mark.parametrize("way", ["install", "remove"])
@@ -474,6 +530,20 @@ def test_modules_dep_was_not_renewed(bookworm: Root) -> None:
     assert_installed(bookworm)
 
 
+def test_a_removal_that_modprobe_would_not_notice(bookworm: Root) -> None:
+    """depmod does nothing, so the kernel's own module is there and not found; the next run proves it again."""
+    dkms(bookworm)
+    program = bookworm.run("sh", "-c", "command -v depmod").stdout.strip()
+    bookworm.run("mv", program, program + ".real")
+    bookworm.put(program, "#!/bin/sh\n", 0o755)
+    for _run in range(2):
+        failed = dkms(bookworm, state="absent")
+        assert failed["reason"] == "dkms_not_restored" and OWN in failed["msg"]
+    bookworm.run("mv", program + ".real", program)
+    assert dkms(bookworm, state="absent")["changed"]
+    assert_distributions_own(bookworm)
+
+
 def test_another_file_comes_first(bookworm: Root) -> None:
     """An override of the administrator: nothing that could be installed would be loaded, so nothing is."""
     folder = "kernel/drivers/net"
@@ -496,13 +566,13 @@ def small_disk(root: Root, path: str, size: str) -> None:
 
 
 @pytest.mark.parametrize("size", ["64k", "700k"])
-def test_a_full_disk_while_it_builds(root: Root, size: str) -> None:
-    small_disk(root, "var/lib/dkms", size)
-    failed = dkms(root)
+def test_a_full_disk_while_it_builds(bookworm: Root, size: str) -> None:
+    small_disk(bookworm, "var/lib/dkms", size)
+    failed = dkms(bookworm)
     assert (failed["reason"], failed["changed"]) == ("disk_full", False)
-    assert_distributions_own(root)
-    assert list((root.path / "var/lib/dkms").iterdir()) == []
-    assert not (root.path / f"usr/src/{NAME}-{VERSION}").exists()
+    assert_distributions_own(bookworm)
+    assert list((bookworm.path / "var/lib/dkms").iterdir()) == []
+    assert not (bookworm.path / f"usr/src/{NAME}-{VERSION}").exists()
 
 
 def test_a_full_disk_while_it_installs(root: Root) -> None:
@@ -518,17 +588,17 @@ def test_a_full_disk_while_it_installs(root: Root) -> None:
     assert root.module("dkms_info")["packages"][0]["builds"][0]["state"] == "built"
 
 
-def test_two_at_once(root: Root) -> None:
-    slow_compiler(root)
-    first = root.start("dkms", **PACKAGE, source=SOURCE, kernels=[root.release])
-    wait_for(lambda: (root.path / "tmp/compiling").exists(), first)
-    impatient = dkms(root, lock_timeout=1)
+def test_two_at_once(bookworm: Root) -> None:
+    slow_compiler(bookworm)
+    first = bookworm.start("dkms", **PACKAGE, source=SOURCE, kernels=[bookworm.release])
+    wait_for((bookworm.path / "tmp/compiling").exists, first)
+    impatient = dkms(bookworm, lock_timeout=1)
     assert (impatient["reason"], impatient["changed"]) == ("dkms_locked", False)
-    second = root.start("dkms", **PACKAGE, source=SOURCE, kernels=[root.release])
-    root.put("/tmp/go", "")
+    second = bookworm.start("dkms", **PACKAGE, source=SOURCE, kernels=[bookworm.release])
+    bookworm.put("/tmp/go", "")
     answers = [end(first), end(second)]
     assert [answer["changed"] for answer in answers] == [True, False]
-    assert_installed(root)
+    assert_installed(bookworm)
 
 
 def test_a_dkms_of_somebody_else(bookworm: Root) -> None:
@@ -538,7 +608,7 @@ def test_a_dkms_of_somebody_else(bookworm: Root) -> None:
     foreign = subprocess.Popen(
         bookworm.command("dkms", "install", f"{NAME}/{VERSION}", "-k", bookworm.release), stdout=subprocess.DEVNULL, text=True
     )
-    wait_for(lambda: (bookworm.path / "tmp/compiling").exists(), foreign)
+    wait_for((bookworm.path / "tmp/compiling").exists, foreign)
     failed = dkms(bookworm, lock_timeout=1)
     assert failed["reason"] == "dkms_locked" and "process" in failed["msg"]
     bookworm.put("/tmp/go", "")

@@ -353,7 +353,8 @@ def test_capabilities_follow_from_what_a_kernel_or_backport_brings() -> None:
     host = Host("debian", (), "12", X86, "6.1.0-50-cloud-amd64")
     row = next(row for row in remedies("module:mana_ib", host) if row.way == "backport")
     assert row.backport is not None
-    assert (row.backport.donor, row.backport.modules) == ("7.3", ("mana", "mana_ib"))
+    assert (row.backport.donor, row.backport.modules) == ("6.12", ("mana", "mana_ib"))
+    assert row.backport.donor_packages == ("linux-source-6.12",)
     assert row in remedies("module:mana", host)
     kernel = remedies("module:mana_ib", host)[0]
     assert "uio_hv_generic" in kernel.kernel_provides
@@ -369,7 +370,7 @@ def test_capabilities_follow_from_what_a_kernel_or_backport_brings() -> None:
         (
             "module:mana_ib",
             ("debian", "12", X86, "6.1.0-50-cloud-amd64"),
-            ["debian-12-security-kernel", "debian-12-backports-kernel", "debian-6.1-backport-7.3", "debian-6.1-backport-6.12"],
+            ["debian-12-security-kernel", "debian-12-backports-kernel", "debian-6.1-backport-6.12", "debian-6.1-backport-7.3"],
         ),
         # Debian 11: Ethernet by backport or by 6.1, RDMA not at all on 5.10.
         (

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible_collections.accelnet.mana.plugins.filter.assess import FilterModule as AssessFilters
 from ansible_collections.accelnet.mana.plugins.filter.plan import FilterModule as PlanFilters
+from ansible_collections.accelnet.mana.plugins.filter.verify import FilterModule as VerifyFilters
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts, _packages
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import MODULES
 from ansible_collections.accelnet.mana.tests.fixtures.builder.fleet.write import EXAMPLES
@@ -25,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 SNAPSHOTS = [path for path in sorted((EXAMPLES / "snapshots").glob("*.json")) if not path.stem.startswith("broken-")]
 PLUGINS = sorted((ROOT / "plugins" / "modules").glob("*.py"))
 NAMES = [path.stem for path in PLUGINS]
-FILTERS = {**AssessFilters().filters(), **PlanFilters().filters()}
+FILTERS = {**AssessFilters().filters(), **PlanFilters().filters(), **VerifyFilters().filters()}
 
 
 @pytest.fixture(scope="module")

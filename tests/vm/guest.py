@@ -39,6 +39,26 @@ thread.join()
 print(sent.hexdigest(), received.hexdigest())
 """
 
+# Does the same until there is a file /run/enough, and prints the number of bytes too.
+LOAD = """
+import hashlib, os, socket, sys, threading
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=300)
+sent, received, count = hashlib.sha256(), hashlib.sha256(), 0
+def send():
+    while not os.path.exists("/run/enough"):
+        block = os.urandom(1 << 16)
+        sent.update(block)
+        connection.sendall(block)
+    connection.shutdown(socket.SHUT_WR)
+thread = threading.Thread(target=send)
+thread.start()
+while block := connection.recv(1 << 16):
+    received.update(block)
+    count += len(block)
+thread.join()
+print(sent.hexdigest(), received.hexdigest(), count)
+"""
+
 
 def echo(vm: VirtualMachine, mebibytes: int, address: str = RESPONDER, port: int = 7) -> tuple[str, str]:
     """Digests of what was sent, and of what came back."""

@@ -21,13 +21,13 @@ TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 300.0
 
 # An entry of GRUB's menu that boots as usual, but for a word in the kernel's command line.
-ADD_ENTRY = """
+ADD_ENTRY = r"""
 set -e
 {
   echo '#!/bin/sh'
   echo 'exec tail -n +3 "$0"'
   sed -n '/^menuentry /,/^}/p' /boot/grub/grub.cfg | sed '/^}/q' |
-    sed -e "s/^menuentry '[^']*'/menuentry 'chosen'/" -e 's/\\(console=ttyS0\\)/\\1 lab.chosen/' -e 's/menuentry_id_option .* {/menuentry_id_option chosen {/'
+    sed -e "s/^menuentry .*/menuentry 'chosen' --id chosen {/" -e 's/console=ttyS0/& lab.chosen/'
 } > /etc/grub.d/40_chosen
 chmod 755 /etc/grub.d/40_chosen
 update-grub
@@ -71,13 +71,14 @@ def test_a_killed_build_leaves_no_process_and_no_mount(tmp_path: Path) -> None:
     environment = {**os.environ, "LAB_CACHE": str(tmp_path), "PYTHONPATH": str(TESTS)}
     builder = subprocess.Popen([sys.executable, "-m", "lab.vm.images", "--build", "debian-13"], env=environment)
 
-    def inside() -> bool:
-        """mmdebstrap has mounted what it needs in the tree, and runs programs of the tree."""
-        return any("running --customize-hook" in log.read_text(errors="replace") for log in tmp_path.glob("images/*.building/build.log"))
+    def logged() -> str:
+        return "".join(log.read_text(errors="replace") for log in tmp_path.glob("images/debian-13-*.building/build.log"))
 
-    assert wait_until(lambda: inside() or builder.poll() is not None)
+    # By then, mmdebstrap has mounted what it needs in the tree, and runs programs of the tree.
+    assert wait_until(lambda: "running --customize-hook" in logged() or builder.poll() is not None)
     assert builder.poll() is None, "the build ended before it could be killed"
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert wait_until(lambda: str(tmp_path) not in command_lines())
+    assert "creating tarball" not in logged(), "mmdebstrap went on without the builder"
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")

@@ -137,22 +137,18 @@ class Control:
         return {"faults": {name: value for name, value in dataclasses.asdict(faults).items() if not name.startswith("_")}}
 
     def do_link(self, up: bool, function: int = 0, vport: int = 0) -> dict[str, Any]:
-        """Take the wire out of a vPort, or put it in again. The driver is not told: MANA has no such event."""
-        vports = self._function(function).vports
-        if type(vport) is not int or not 0 <= vport < len(vports):
+        """Take the wire out of a vPort, or put it in again. `told`: whether the driver got an event, see Function.set_link."""
+        served = self._function(function)
+        if type(vport) is not int or not 0 <= vport < len(served.vports):
             raise CommandError(f"no vPort {vport!r}")
         if type(up) is not bool:
             raise CommandError(f"up: {up!r} is not true or false")
-        vports[vport].link = up
-        return {"link": vports[vport].link}
+        told = served.set_link(vport, up)
+        return {"link": served.vports[vport].link, "told": told}
 
     def do_request_reset(self, function: int = 0) -> dict[str, Any]:
-        """Ask the driver to reset the function (GDMA_EQE_HWC_RESET_REQUEST): what Azure does for servicing. Since Linux 6.14."""
-        hwc = self._function(function).hwc
-        if hwc is None:
-            raise CommandError("no driver has established a hardware channel")
-        hwc.request_reset()
-        return {}
+        """Ask the driver to reset the function (GDMA_EQE_HWC_RESET_REQUEST): what Azure does for servicing. `obeyed`: whether it will."""
+        return {"obeyed": self._function(function).request_reset()}
 
     def do_hwc_timeout(self, milliseconds: int, function: int = 0) -> dict[str, Any]:
         """Tell the driver how long to wait for answers (GDMA_EQE_HWC_SOC_RECONFIG_DATA)."""

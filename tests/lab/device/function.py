@@ -21,6 +21,8 @@ from .gdma_defs import (
     DOORBELL_OFFSET_SQ,
     GDMA_DEVICE_MANA,
     GDMA_DEVICE_MANA_IB,
+    GDMA_DRV_CAP_FLAG_1_HW_VPORT_LINK_AWARE,
+    GDMA_DRV_CAP_FLAG_1_SELF_RESET_ON_EQE,
     GDMA_REG_DB_PAGE_OFFSET,
     GDMA_REG_DB_PAGE_SIZE,
     GDMA_REG_SHM_OFFSET,
@@ -149,6 +151,38 @@ class Function:
         self.mana_ib.reset()
         self._resources = self._new_resources()
         return True
+
+    def set_link(self, vport: int, up: bool) -> bool:
+        """Take the wire out of a vPort, or put it in again. Returns whether the driver was told.
+
+        It is told when the first of all vPorts gets its wire and when the last loses it, because the event names none; and
+        only if it said that it knows the event.
+
+        :raises DmaError: the event queue is not in the guest's memory
+        """
+        before = any(each.link for each in self.vports)
+        self.vports[vport].link = up
+        after = any(each.link for each in self.vports)
+        if self.hwc is None or not self._driver_can(GDMA_DRV_CAP_FLAG_1_HW_VPORT_LINK_AWARE) or before == after:
+            return False
+        self.hwc.link_changed(after)
+        return True
+
+    def request_reset(self) -> bool:
+        """Ask the driver to reset the function. Returns whether it said that it would; another goes on as before.
+
+        :raises ValueError: no driver has established a hardware channel
+        :raises DmaError: the event queue is not in the guest's memory
+        """
+        if self.hwc is None:
+            raise ValueError("no driver has established a hardware channel")
+        obeyed = self._driver_can(GDMA_DRV_CAP_FLAG_1_SELF_RESET_ON_EQE)
+        self.hwc.request_reset(obeyed)
+        return obeyed
+
+    def _driver_can(self, flag: int) -> bool:
+        """Whether the driver announced this in gd_drv_cap_flags1."""
+        return bool(self.gdma.driver.get("capabilities", 0) & flag)
 
     def _request(self, header: gdma_req_hdr, body: bytes) -> Answer | None:
         message = header.req_msg_type

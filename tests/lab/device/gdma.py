@@ -121,6 +121,7 @@ class Gdma:
 
     def reset(self) -> None:
         self.registered.clear()
+        self.driver = {}
         self._doorbells.clear()
 
     def handle(self, resources: Resources, header: gdma_req_hdr, body: bytes) -> tuple[int, bytes]:

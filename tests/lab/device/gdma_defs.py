@@ -81,6 +81,8 @@ GDMA_DEV_LIST_SIZE = 64
 
 GDMA_PROTOCOL_V1 = 1
 GDMA_DRV_CAP_FLAG_1_HWC_TIMEOUT_RECONFIG = 1 << 3
+GDMA_DRV_CAP_FLAG_1_HW_VPORT_LINK_AWARE = 1 << 6  # in Linux 7.3, not yet in 6.12
+GDMA_DRV_CAP_FLAG_1_SELF_RESET_ON_EQE = 1 << 14  # the same
 
 # Status of a response. The driver knows these two beside "0 is good"; the others are this device's own.
 GDMA_STATUS_MORE_ENTRIES = 0x105

@@ -33,7 +33,11 @@ from .shm_channel import EstablishHwc
 HWC_DOORBELL_PAGE = 0
 HWC_QUEUE_DEPTH = 1
 HWC_MAX_MESSAGE = 4096  # bytes, of requests and of responses
+
+# What a GDMA_EQE_HWC_SOC_RECONFIG_DATA is about; the last two for drivers that announce HW_VPORT_LINK_AWARE, as Linux 7.3's.
 HWC_DATA_CFG_HWC_TIMEOUT = 1
+HWC_DATA_HW_LINK_CONNECT = 2
+HWC_DATA_HW_LINK_DISCONNECT = 3
 
 # hwc_init_type_data.type
 _INIT_CQID, _INIT_RQID, _INIT_SQID, _INIT_QUEUE_DEPTH, _INIT_MAX_REQUEST, _INIT_MAX_RESPONSE, _INIT_MAX_NUM_CQS = range(1, 8)
@@ -103,10 +107,14 @@ class HwChannel:
         """How long the driver is to wait for answers from now on."""
         self.eq.post(GDMA_EQE_HWC_SOC_RECONFIG_DATA, _type_data(HWC_DATA_CFG_HWC_TIMEOUT, milliseconds))
 
-    def request_reset(self) -> None:
-        """Ask the driver to reset the function; nothing is answered any more, as while Azure services the card."""
+    def link_changed(self, up: bool) -> None:
+        """Whether there is a wire from now on: of all vPorts, the event names none."""
+        self.eq.post(GDMA_EQE_HWC_SOC_RECONFIG_DATA, _type_data(HWC_DATA_HW_LINK_CONNECT if up else HWC_DATA_HW_LINK_DISCONNECT, 0))
+
+    def request_reset(self, obeyed: bool) -> None:
+        """Ask the driver to reset the function; if it obeys, nothing is answered any more, as while Azure services the card."""
         self.eq.post(GDMA_EQE_HWC_RESET_REQUEST)
-        self._silent = True
+        self._silent = obeyed
 
     def run(self) -> None:
         """Take the requests that are posted, and deliver answers as far as there are buffers.

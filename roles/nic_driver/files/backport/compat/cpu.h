@@ -49,6 +49,12 @@ static inline const struct cpumask *backport_numa_hop(int node, unsigned int hop
 	for (unsigned int __hop = 0; ((mask) = backport_numa_hop(node, __hop)); __hop++)
 #endif
 
+/* 5.10: setting the hint also sets the affinity, and clearing it leaves the affinity as it is. */
+#if !HAS_IRQ_SET_AFFINITY_AND_HINT
+#define irq_set_affinity_and_hint(irq, mask) irq_set_affinity_hint(irq, mask)
+#define irq_update_affinity_hint(irq, mask) irq_set_affinity_hint(irq, mask)
+#endif
+
 /*
  * 6.1 allocates all of a device's interrupts at once. The driver asks first and then takes the path of such kernels, so
  * the other functions are never called.

@@ -6,6 +6,19 @@
 #include <linux/ethtool.h>
 #include <linux/netlink.h>
 
+/* 5.10 lacks it. */
+#if !HAS_ETHTOOL_SPRINTF
+static inline __printf(2, 3) void ethtool_sprintf(u8 **data, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(*data, ETH_GSTRING_LEN, format, arguments);
+	va_end(arguments);
+	*data += ETH_GSTRING_LEN;
+}
+#endif
+
 /* 6.1 lacks it. */
 #if !HAS_ETHTOOL_PUTS
 #define ethtool_puts(data, text) ethtool_sprintf(data, "%s", text)

@@ -45,6 +45,28 @@ static int mana_set_rxfh(struct net_device *dev, const u32 *indir, const u8 *key
 #define mana_set_rxfh(dev, rxfh, extack) backport_set_rxfh(dev, rxfh, extack)
 #endif
 
+/* 5.10 has no extended settings of rings, and no room for a text of what is wrong. The donor does not use the former. */
+#if !HAS_ETHTOOL_KERNEL_RINGPARAM
+struct kernel_ethtool_ringparam;
+static void backport_get_ringparam(struct net_device *dev, struct ethtool_ringparam *ring,
+				   struct kernel_ethtool_ringparam *kernel_ring, struct netlink_ext_ack *extack);
+static int backport_set_ringparam(struct net_device *dev, struct ethtool_ringparam *ring,
+				  struct kernel_ethtool_ringparam *kernel_ring, struct netlink_ext_ack *extack);
+
+static void mana_get_ringparam(struct net_device *dev, struct ethtool_ringparam *ring)
+{
+	backport_get_ringparam(dev, ring, NULL, NULL);
+}
+
+static int mana_set_ringparam(struct net_device *dev, struct ethtool_ringparam *ring)
+{
+	return backport_set_ringparam(dev, ring, NULL, NULL);
+}
+
+#define mana_get_ringparam(dev, ring, kernel_ring, extack) backport_get_ringparam(dev, ring, kernel_ring, extack)
+#define mana_set_ringparam(dev, ring, kernel_ring, extack) backport_set_ringparam(dev, ring, kernel_ring, extack)
+#endif
+
 /* See BACKPORT_MEMBER_get_rx_ring_count. */
 #if !HAS_ETHTOOL_RX_RING_COUNT && DONOR_RX_RING_COUNT
 static u32 mana_get_rx_ring_count(struct net_device *dev);
@@ -75,22 +97,28 @@ static int backport_get_coalesce(struct net_device *dev, struct ethtool_coalesce
 static int backport_set_coalesce(struct net_device *dev, struct ethtool_coalesce *coalesce, struct backport_coalesce *more,
 				 struct netlink_ext_ack *extack);
 
-static int mana_get_coalesce(struct net_device *dev, struct ethtool_coalesce *coalesce,
-			     struct kernel_ethtool_coalesce *kernel_coalesce, struct netlink_ext_ack *extack)
+#if HAS_ETHTOOL_KERNEL_COALESCE
+#define BACKPORT_COALESCE_REST , struct kernel_ethtool_coalesce *kernel_coalesce, struct netlink_ext_ack *extack
+#define BACKPORT_COALESCE_EXTACK extack
+#else /* 5.10 */
+#define BACKPORT_COALESCE_REST
+#define BACKPORT_COALESCE_EXTACK NULL
+#endif
+
+static int mana_get_coalesce(struct net_device *dev, struct ethtool_coalesce *coalesce BACKPORT_COALESCE_REST)
 {
 	struct backport_coalesce more = {};
 
-	return backport_get_coalesce(dev, coalesce, &more, extack);
+	return backport_get_coalesce(dev, coalesce, &more, BACKPORT_COALESCE_EXTACK);
 }
 
-static int mana_set_coalesce(struct net_device *dev, struct ethtool_coalesce *coalesce,
-			     struct kernel_ethtool_coalesce *kernel_coalesce, struct netlink_ext_ack *extack)
+static int mana_set_coalesce(struct net_device *dev, struct ethtool_coalesce *coalesce BACKPORT_COALESCE_REST)
 {
 	struct ethtool_coalesce is_set = {};
 	struct backport_coalesce more = {};
-	int err = backport_get_coalesce(dev, &is_set, &more, extack);
+	int err = backport_get_coalesce(dev, &is_set, &more, BACKPORT_COALESCE_EXTACK);
 
-	return err ?: backport_set_coalesce(dev, coalesce, &more, extack);
+	return err ?: backport_set_coalesce(dev, coalesce, &more, BACKPORT_COALESCE_EXTACK);
 }
 
 #define kernel_ethtool_coalesce backport_coalesce

@@ -94,3 +94,26 @@ bool backport_schedule_delayed_work(struct delayed_work *work, unsigned long del
 	return queued;
 }
 #endif
+
+/*
+ * A socket buffer of a frame that another device redirected to us: 5.10 has this for its own use only. Its page leaves
+ * the pool, as socket buffers cannot give pages back there.
+ */
+#if !HAS_XDP_BUILD_SKB_FROM_FRAME
+struct sk_buff *backport_build_skb_from_frame(struct xdp_frame *frame, struct net_device *dev)
+{
+	unsigned int headroom = sizeof(*frame) + frame->headroom;
+	struct sk_buff *skb = build_skb(frame->data - headroom, frame->frame_sz);
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, headroom);
+	__skb_put(skb, frame->len);
+	if (frame->metasize)
+		skb_metadata_set(skb, frame->metasize);
+	skb->protocol = eth_type_trans(skb, dev);
+	xdp_release_frame(frame);
+	xdp_scrub_frame(frame);
+	return skb;
+}
+#endif

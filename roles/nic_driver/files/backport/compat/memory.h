@@ -7,6 +7,15 @@
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
+/* 5.10 lacks both. The first one only helps checkers of bounds. */
+#if !HAS_COUNTED_BY
+#define __counted_by(member)
+#endif
+
+#if !HAS_CLEANUP_H
+#define __free(name) __attribute__((__cleanup__(__free_##name)))
+#endif
+
 /*
  * 6.12 and older lack the allocators that take the object instead of its size. The newer kernel's also set the counter
  * of a flexible array (__counted_by); the donor sets it too before the array is used, so nothing is lost.

@@ -5,6 +5,8 @@
 
 #include <linux/dma-mapping.h>
 #include <net/page_pool/helpers.h>
+#include <linux/filter.h>
+#include <linux/version.h>
 #include <net/xdp.h>
 #include <uapi/linux/bpf.h>
 
@@ -85,6 +87,80 @@ static inline void page_pool_dma_sync_for_cpu(const struct page_pool *pool, cons
 	dma_sync_single_range_for_cpu(pool->p.dev, page_pool_get_dma_addr(page_of_pool), offset + pool->p.offset, size,
 				      pool->p.dma_dir);
 }
+#endif
+
+/*
+ * 5.10 gives out whole pages only. The driver asks for parts when at least two buffers fit into a page; rounded up to
+ * pages they never do (see mana_en.h), so this is not called, and if it were, the driver would be out of memory.
+ */
+#if !HAS_PAGE_POOL_ALLOC_FRAG
+static inline struct page *page_pool_dev_alloc_frag(struct page_pool *pool, unsigned int *offset, unsigned int size)
+{
+	WARN_ON_ONCE(1);
+	return NULL;
+}
+#endif
+
+/*
+ * 5.10 cannot give the page of a socket buffer back to its pool. Then the pool has to forget the page, or it waits for
+ * it for ever when it is destroyed. rxq is a variable of the one place that uses this.
+ */
+#if !HAS_SKB_MARK_FOR_RECYCLE
+#define skb_mark_for_recycle(skb) page_pool_release_page(rxq->page_pool, virt_to_head_page((skb)->head))
+#endif
+
+/* 5.10 lacks these two. Without metadata its pointer stands behind that of the data. */
+#if !HAS_XDP_INIT_BUFF
+static inline void xdp_init_buff(struct xdp_buff *xdp, u32 frame_size, struct xdp_rxq_info *rxq)
+{
+	xdp->frame_sz = frame_size;
+	xdp->rxq = rxq;
+}
+
+static inline void xdp_prepare_buff(struct xdp_buff *xdp, unsigned char *hard_start, int headroom, int length,
+				    bool has_metadata)
+{
+	unsigned char *data = hard_start + headroom;
+
+	xdp->data_hard_start = hard_start;
+	xdp->data = data;
+	xdp->data_end = data + length;
+	xdp->data_meta = has_metadata ? data : data + 1;
+}
+#endif
+
+/* 5.10: see mana_compat.c. */
+#if !HAS_XDP_BUILD_SKB_FROM_FRAME
+struct sk_buff *backport_build_skb_from_frame(struct xdp_frame *frame, struct net_device *dev);
+#define xdp_build_skb_from_frame(frame, dev) backport_build_skb_from_frame(frame, dev)
+#endif
+
+/* 5.10 does not note which NAPI a queue belongs to, nor name the device in a warning. */
+#if !HAS_XDP_RXQ_NAPI_ID
+#define xdp_rxq_info_reg(rxq, dev, index, napi_id) xdp_rxq_info_reg(rxq, dev, index)
+#endif
+
+#if !HAS_BPF_WARN_WITH_DEVICE
+#define bpf_warn_invalid_xdp_action(dev, program, action) bpf_warn_invalid_xdp_action(action)
+#endif
+
+/*
+ * Up to 5.12 a driver frees the frames that it did not send, later the stack does. Neither a signature nor a structure
+ * tells, so this is the one case for a version. On a negative answer the stack frees all of them in every kernel.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 13, 0)
+int backport_xdp_xmit(struct net_device *dev, int count, struct xdp_frame **frames, u32 flags);
+
+static inline int mana_xdp_xmit(struct net_device *dev, int count, struct xdp_frame **frames, u32 flags)
+{
+	int sent = backport_xdp_xmit(dev, count, frames, flags);
+	int i;
+
+	for (i = sent; i >= 0 && i < count; i++)
+		xdp_return_frame_rx_napi(frames[i]);
+	return sent;
+}
+#define mana_xdp_xmit(dev, count, frames, flags) backport_xdp_xmit(dev, count, frames, flags)
 #endif
 
 #endif

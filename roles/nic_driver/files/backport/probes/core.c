@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Modules, work queues, time, debugfs, PCI ids, the auxiliary bus. */
+/* Modules, work queues, time, debugfs, PCI ids, the auxiliary bus, versions, minima. */
 
 #ifdef PROBE_NAMESPACE_STRINGS
 #include <linux/module.h>
@@ -48,10 +48,15 @@ static inline int probe(struct auxiliary_device *device)
 static const int probe = PCI_VENDOR_ID_MICROSOFT;
 #endif
 
-#ifdef PROBE_COUNTED_BY
-#include <linux/compiler.h>
-struct probe {
-	int count;
-	int data[] __counted_by(count);
-};
+#ifdef PROBE_VERSION_PARTS
+#include <linux/version.h>
+static const int probe = LINUX_VERSION_MAJOR + LINUX_VERSION_PATCHLEVEL + LINUX_VERSION_SUBLEVEL;
+#endif
+
+#ifdef PROBE_MIN_OF_MIXED_TYPES
+#include <linux/kernel.h>
+static inline u32 probe(u32 value)
+{
+	return min(value, 512) + max(value, 1);
+}
 #endif

@@ -38,7 +38,7 @@ static inline unsigned int probe(int node)
 #include <linux/interrupt.h>
 static inline int probe(unsigned int irq, const struct cpumask *mask)
 {
-	return irq_set_affinity_and_hint(irq, mask);
+	return irq_set_affinity_and_hint(irq, mask) + irq_update_affinity_hint(irq, NULL);
 }
 #endif
 

@@ -4,11 +4,11 @@
 #ifdef PROBE_KZALLOC_OBJ
 #include <linux/mm.h>
 #include <linux/slab.h>
-struct item {
+struct probe_item {
 	int count;
 	int data[];
 };
-static inline void probe(struct item *item, void *any)
+static inline void probe(struct probe_item *item, void *any)
 {
 	item = kzalloc_obj(*item);
 	item = kzalloc_obj(*item, GFP_ATOMIC);
@@ -31,4 +31,12 @@ static inline int probe(int *value)
 
 	return *held;
 }
+#endif
+
+#ifdef PROBE_COUNTED_BY
+#include <linux/compiler.h>
+struct probe {
+	int count;
+	int data[] __counted_by(count);
+};
 #endif

@@ -31,11 +31,11 @@ static const struct ib_device_ops ops = { .reg_user_mr_dmabuf = reg };
 #ifdef PROBE_UDATA_HELPERS
 #include <linux/uaccess.h>
 #include <rdma/uverbs_ioctl.h>
-struct request {
+struct probe_request {
 	u32 comp_mask;
 	u32 reserved;
 };
-static inline int probe(struct ib_udata *udata, struct request *request)
+static inline int probe(struct ib_udata *udata, struct probe_request *request)
 {
 	return ib_copy_validate_udata_in(udata, *request, reserved) ?:
 	       ib_copy_validate_udata_in_cm(udata, *request, reserved, 1) ?:

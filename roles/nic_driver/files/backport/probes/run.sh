@@ -39,7 +39,8 @@ make -s -C "$kdir" M="$work" flags.o >"$work/log" 2>&1 || {
 }
 folder=$(cat "$work/folder")
 # The recorded command is make's text: `cmd_x := CC FLAGS -c -o x.o x.c ; ...`, or `savedcmd_x := ` in newer kernels.
-compiler=$(sed -n '1{s/^[a-z]*cmd_[^ ]* := *//;s/ -c -o .*//;s/ -Wp,-MMD,[^ ]*//;s/\$(pound)/#/g;s/\$\$/$/g;p;}' "$work/.flags.o.cmd")
+# shellcheck disable=SC2016 # the $ are make's
+compiler=$(sed -n '1{/^[a-z]*cmd_[^ ]* := .* -c -o /!d;s/^[a-z]*cmd_[^ ]* := *//;s/ -c -o .*//;s/ -Wp,-MMD,[^ ]*//;s/\$(pound)/#/g;s/\$\$/$/g;p;}' "$work/.flags.o.cmd")
 [ -n "$compiler" ] || die "the compiler's command line was not found in what kbuild recorded"
 
 # Errors decide, and so do warnings; not those about the form of the probes themselves.

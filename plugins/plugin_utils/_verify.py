@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, The accelnet.mana authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verdicts, plan and measurements of a host -> for each NIC a chain of checks, of which the first that fails counts.
+
+It issues no verdicts of its own: what is wrong with a NIC comes from assess, why there is no RDMA device from plan. Pure.
+Private to this collection; users have the filter accelnet.mana.verify.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
+from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess
+from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import NIC_KINDS, check_goal, check_macs
+from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
+
+Row = dict[str, t.Any]
+
+# Check -> the reasons of a verdict that belong to it, in the order of the chain. After these come rdma and traffic.
+_CHECKS: dict[str, tuple[str, ...]] = {
+    "function": ("vf_not_offered", "vf_revoked", "pci_hyperv_missing", "unsupported_nic"),
+    "driver": (
+        "driver_missing",
+        "driver_blacklisted",
+        "driver_not_loaded",
+        "driver_probe_failed",
+        "driver_unexpected",
+        "vf_function_unbound",
+        "synthetic_unbound",
+        "userspace_binding_lost",
+        "userspace_unasked",
+    ),
+    "interface": ("interface_in_other_netns", "interface_down", "vf_down"),
+    "paired": ("vf_not_enslaved",),
+    "address": ("vf_has_address", "facts_unknown"),
+}
+# What servicing takes away for some minutes: it is waited for.
+_AWAITED = ("vf_not_offered", "vf_revoked")
+# Reasons that say that nothing can be told.
+_UNKNOWN = (*_AWAITED, "facts_unknown", "interface_in_other_netns")
+# Reasons of a plan that say why a NIC has no RDMA device.
+_RDMA_REASONS = (
+    "mana_ib_missing",
+    "rdma_driver_missing",
+    "driver_blacklisted",
+    "driver_not_loaded",
+    "driver_probe_failed",
+    "loaded_differs_from_installed",
+    "foreign_ofed_installed",
+)
+_TRAFFIC_REASONS = ("traffic_on_synthetic", "traffic_not_proven")
+
+
+def _end(row: Row, check: str, reason: str, state: str, message: str | None = None) -> Row:
+    return {**row, "state": state, "check": check, "reason": reason, "message": message or REASONS[reason].meaning}
+
+
+def _row(verdict: t.Mapping[str, t.Any]) -> Row:
+    keys = ("interface", "mac", "pci_address", "verdict", "reasons", "proven")
+    passed = {"state": "passed", "check": None, "reason": None, "message": None}
+    return {**{key: verdict[key] for key in keys}, **passed}
+
+
+def _check_state(row: Row, named: bool) -> Row:
+    """The checks that the verdict answers."""
+    if row["verdict"] == "unsupported" and not named:
+        return row
+    reasons = [reason for reason in row["reasons"] if reason not in _TRAFFIC_REASONS]
+    for check, belonging in _CHECKS.items():
+        for reason in reasons:
+            if reason in belonging:
+                # An interface that is down is used by nobody: no failure unless somebody asks for this one.
+                unknown = reason in _UNKNOWN or (reason == "interface_down" and not named)
+                return _end(row, check, reason, "unknown" if unknown else "failed")
+    bad = [reason for reason in reasons if reason != "loaded_differs_from_installed"]
+    return _end(row, "driver", bad[0], "failed") if bad else row
+
+
+def _check_rdma(row: Row, nic: t.Mapping[str, t.Any] | None, planned: t.Mapping[str, t.Any]) -> Row:
+    """Whether a NIC with a VF has an RDMA device; why not is what the plan says."""
+    if nic is None or nic["kind"] not in NIC_KINDS or nic["vf"] is None or nic["rdma"] is not None:
+        return row
+    found = [reason for step in planned["steps"] for reason in step["reasons"]] + [obstacle["reason"] for obstacle in planned["blocked"]]
+    reason = next((reason for reason in found if reason in _RDMA_REASONS), None)
+    return _end(row, "rdma", reason, "failed") if reason else _end(row, "rdma", "facts_unknown", "unknown")
+
+
+def _check_traffic(row: Row, measurements: t.Mapping[str, t.Mapping[str, t.Any]]) -> Row:
+    """What the measured window says of a NIC."""
+    if row["proven"] is True:
+        return row
+    if row["proven"] is False:
+        return _end(row, "traffic", "traffic_on_synthetic", "failed")
+    measured = measurements.get(row["mac"] or "") or {}
+    reason = measured.get("reason") or "traffic_not_proven"
+    return _end(row, "traffic", reason if reason in REASONS else "traffic_not_proven", "unknown", measured.get("message"))
+
+
+def _missing(mac: str | None, functions: t.Sequence[Row]) -> Row:
+    """The row of a NIC that does not show at all: perhaps it is behind a function that shows no interface."""
+    row = _row({"interface": None, "mac": mac, "pci_address": None, "verdict": None, "reasons": [], "proven": None})
+    broken = next((function for function in functions if function["state"] != "passed"), None)
+    if broken is None:
+        return _end(row, "function", "vf_not_offered", "unknown")
+    return {**row, **{key: broken[key] for key in ("pci_address", "state", "check", "reason", "message")}}
+
+
+def _chosen(verdicts: t.Sequence[Verdict], macs: t.Sequence[str]) -> list[Row]:
+    """The rows that count, with what the state of the host says of them."""
+    nics = [verdict for verdict in verdicts if verdict["interface"] or verdict["mac"]]
+    functions = [_check_state(_row(verdict), True) for verdict in verdicts if verdict not in nics]
+    if not macs:
+        rows = [_check_state(_row(verdict), False) for verdict in nics if verdict["verdict"] != "unsupported"] + functions
+        return rows or [_missing(None, [])]
+    by_mac = {verdict["mac"]: _check_state(_row(verdict), True) for verdict in nics}
+    return [by_mac.get(mac) or _missing(mac, functions) for mac in macs]
+
+
+def _summary(row: Row) -> str:
+    name = row["interface"] or row["mac"] or row["pci_address"] or "no NIC of Azure"
+    if row["state"] == "passed":
+        return f"{name}: passed" + (", proven by traffic" if row["proven"] else "")
+    return f"{name}: {row['state']} at {row['check']}: {row['reason']}: {row['message']} {REASONS[row['reason']].remedy}"
+
+
+def _measured(measured: t.Any) -> tuple[list[t.Any], dict[str, t.Mapping[str, t.Any]], bool]:
+    """(samples, measurements by MAC, whether there are any). Raises AccelnetError (bad_facts)."""
+    if not measured:
+        return [], {}, False
+    rows = measured.get("measurements", []) if isinstance(measured, t.Mapping) else None
+    if isinstance(rows, str) or not isinstance(rows, t.Sequence) or not all(isinstance(row, t.Mapping) for row in rows):
+        raise AccelnetError("bad_facts", "measured is not the result of accelnet.mana.vf_check")
+    return list(measured.get("samples", [])), {str(row.get("mac")): row for row in rows}, bool(rows)
+
+
+def verify(
+    facts: t.Any,
+    goal: str = "ethernet",
+    macs: t.Sequence[str] = (),
+    measured: t.Mapping[str, t.Any] | None = None,
+    policy: t.Mapping[str, t.Any] | None = None,
+) -> dict[str, t.Any]:
+    """Whether the NICs of a host are what the goal asks for: state, waiting, nics, measurable, samples, summary.
+
+    ``macs``: the NICs that count; none means all of Azure's. ``measured``: the result of vf_check. Raises AccelnetError:
+    bad_facts, bad_goal, bad_mac, bad_policy.
+    """
+    check_goal(goal)
+    samples, measurements, with_traffic = _measured(measured)
+    verdicts = assess(facts, samples, policy)
+    rows = _chosen(verdicts, check_macs(macs)) if facts.get("nics") is not None else []
+    by_mac = {nic["mac"]: nic for nic in facts.get("nics") or []}
+    kernels = [mac for mac, nic in by_mac.items() if nic["use"] == "kernel" and nic["vf"] is not None]
+    if goal != "ethernet":
+        planned = plan(facts, goal, policy=policy)
+        rows = [_check_rdma(row, by_mac.get(row["mac"]), planned) if row["state"] == "passed" else row for row in rows]
+    measurable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in kernels]
+    # NICs that DPDK has end here: what testpmd forwarded will be a check of its own, beside this one.
+    if with_traffic:
+        rows = [_check_traffic(row, measurements) if row["mac"] in measurable else row for row in rows]
+    states = {row["state"] for row in rows} or {"unknown"}
+    return {
+        "state": next((state for state in ("failed", "unknown") if state in states), "verified"),
+        "waiting": any(row["state"] == "unknown" and row["reason"] in _AWAITED for row in rows),
+        "nics": rows,
+        "measurable": measurable,
+        "samples": samples,
+        "summary": [_summary(row) for row in rows] or ["the hardware of this host is not known"],
+    }
