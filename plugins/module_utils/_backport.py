@@ -36,13 +36,15 @@ Options = NamedTuple(
     "Options",
     [
         ("donor", str),  # archive or directory
-        ("compat", str),  # directory of the compat layer
+        ("compat", Optional[str]),  # directory of the compat layer
         ("sha256", Optional[str]),  # of the archive
         ("version", Optional[str]),  # of the donor, where it does not tell itself
         ("target_releases", List[str]),
         ("modules", List[str]),
+        ("layer", Optional[Dict[str, str]]),  # files of the compat layer, by path, instead of a directory
     ],
 )
+Options.__new__.__defaults__ = (None,)  # type: ignore[attr-defined]
 Edit = NamedTuple("Edit", [("name", str), ("file", str), ("guard", str), ("pattern", str), ("replacement", str), ("at_most", int)])
 Recipe = NamedTuple("Recipe", [("serial", int), ("folders", List[str]), ("files", List[str]), ("edits", List[Edit])])
 Assembly = NamedTuple("Assembly", [("version", str), ("record", Dict[str, Any]), ("files", Optional[Files])])
@@ -54,7 +56,7 @@ def prepare(options: Options, dest: Optional[str]) -> Tuple[Assembly, str]:
     Raises BackportError: donor_missing, donor_corrupt, donor_unsafe, donor_checksum_mismatch, donor_incomplete,
     donor_version_unknown, donor_older_than_target, donor_edit_mismatch, bad_target_release, compat_invalid.
     """
-    layer = read_layer(options.compat)
+    layer = read_layer(options.compat) if options.compat else given_layer(options.layer or {})
     recipe = parse_recipe(layer)
     with _donor.open_donor(options.donor, options.sha256) as donor:
         inputs = _inputs_digest(options, layer, donor.sha256)
@@ -106,9 +108,23 @@ def read_layer(directory: str) -> Files:
                 raise BackportError("compat_invalid", "{0}: does not belong to the compat layer".format(path))
             with open(path, "rb") as stream:
                 found[relative] = stream.read()
-    missing = [name for name in ("Kbuild", "Makefile", "dkms.conf.in", "compat/compat.h", "probes/run.sh") if name not in found]
+    return _complete(found, directory)
+
+
+def given_layer(files: Dict[str, str]) -> Files:
+    """The compat layer as the controller sends it. Raises BackportError: compat_invalid."""
+    for path in files:
+        if os.path.isabs(path) or ".." in path.split("/"):
+            raise BackportError("compat_invalid", "layer: {0!r} is no path below the package".format(path))
+    return _complete({path: str(text).encode("utf-8") for path, text in files.items()}, "layer")
+
+
+def _complete(found: Files, origin: str) -> Files:
+    """Raises BackportError: compat_invalid."""
+    needed = ("assembly.json", "Kbuild", "Makefile", "dkms.conf.in", "compat/compat.h", "probes/run.sh")
+    missing = [name for name in needed if name not in found]
     if missing:
-        raise BackportError("compat_invalid", "{0}: lacks {1}".format(directory, ", ".join(missing)))
+        raise BackportError("compat_invalid", "{0}: lacks {1}".format(origin, ", ".join(missing)))
     return found
 
 

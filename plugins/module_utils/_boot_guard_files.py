@@ -199,7 +199,7 @@ def with_block(text: str, block: Optional[str]) -> str:
 def apt_text(releases: List[str]) -> str:
     """No package of these kernels is removed as no longer needed."""
     # Names like linux-image-6.1.0-50-cloud-amd64, linux-modules-6.8.0-1021-azure.
-    rows = ['  "^linux-.*-{0}$";\n'.format(re.escape(release).replace("\\-", "-").replace("\\", "\\\\")) for release in releases]
+    rows = ['  "^linux-.*-{0}$";\n'.format(re.escape(release).replace("\\-", "-")) for release in releases]
     return "// {0}\nAPT::NeverAutoRemove {{\n{1}}};\n".format(NOTE, "".join(rows))
 
 

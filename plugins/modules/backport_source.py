@@ -26,9 +26,13 @@ options:
     description: SHA-256 that the archive has to have. Not for a directory.
     type: str
   compat:
-    description: Directory on the host with the compat layer, as it is in C(files/backport) of the role C(nic_driver).
+    description:
+      - Directory on the host with a compat layer of your own.
+      - By default the one of the role C(nic_driver) is used, which goes to the host together with the module.
     type: path
-    required: true
+  layer:
+    description: The files of the compat layer by path. The part that runs on the controller sets this, unless O(compat) is given.
+    type: dict
   version:
     description: Version of the donor, such as V(6.12.117). By default the one that the Makefile in its root tells.
     type: str
@@ -75,7 +79,6 @@ EXAMPLES = r"""
 - name: Drivers of Debian's linux-source-6.12 for the running kernel
   accelnet.mana.backport_source:
     donor: /usr/src/linux-source-6.12.tar.xz
-    compat: /var/lib/accelnet/backport
     target_releases:
       - "{{ ansible_facts['kernel'] }}"
   register: backport
@@ -89,7 +92,6 @@ EXAMPLES = r"""
 - name: Ethernet only, from a tree of your own
   accelnet.mana.backport_source:
     donor: /home/me/linux
-    compat: /var/lib/accelnet/backport
     modules:
       - mana
     dest: /tmp/mana-backport
@@ -172,12 +174,15 @@ def main() -> None:
         argument_spec={
             "donor": {"type": "path", "required": True},
             "sha256": {"type": "str"},
-            "compat": {"type": "path", "required": True},
+            "compat": {"type": "path"},
+            "layer": {"type": "dict"},
             "version": {"type": "str"},
             "target_releases": {"type": "list", "elements": "str", "default": [], "aliases": ["target_release"]},
             "modules": {"type": "list", "elements": "str", "default": ["mana", "mana_ib"], "choices": ["mana", "mana_ib"]},
             "dest": {"type": "path"},
         },
+        required_one_of=[("compat", "layer")],
+        mutually_exclusive=[("compat", "layer")],
         supports_check_mode=True,
     )
     params = dict(module.params)

@@ -1,20 +1,20 @@
 # Copyright: (c) 2026, The accelnet.mana authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts, plan and measurements of a host -> for each NIC a chain of checks, of which the first that fails counts.
+"""Verdicts and measurements of a host -> for each NIC a chain of checks, of which the first that fails counts.
 
-It issues no verdicts of its own: what is wrong with a NIC comes from assess, why there is no RDMA device from plan. Pure.
-Private to this collection; users have the filter accelnet.mana.verify.
+It issues no verdicts of its own, these come from assess. Pure. Private to this collection; users have the filter
+accelnet.mana.verify.
 """
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import RDMA_MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
-from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess
-from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import NIC_KINDS, check_goal, check_macs
-from ansible_collections.accelnet.mana.plugins.plugin_utils._planner import plan
+from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess, running_kernel
+from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_goal, check_macs
 
 Row = dict[str, t.Any]
 
@@ -40,16 +40,6 @@ _CHECKS: dict[str, tuple[str, ...]] = {
 _AWAITED = ("vf_not_offered", "vf_revoked")
 # Reasons that say that nothing can be told.
 _UNKNOWN = (*_AWAITED, "facts_unknown", "interface_in_other_netns")
-# Reasons of a plan that say why a NIC has no RDMA device.
-_RDMA_REASONS = (
-    "mana_ib_missing",
-    "rdma_driver_missing",
-    "driver_blacklisted",
-    "driver_not_loaded",
-    "driver_probe_failed",
-    "loaded_differs_from_installed",
-    "foreign_ofed_installed",
-)
 _TRAFFIC_REASONS = ("traffic_on_synthetic", "traffic_not_proven")
 
 
@@ -78,13 +68,28 @@ def _check_state(row: Row, named: bool) -> Row:
     return _end(row, "driver", bad[0], "failed") if bad else row
 
 
-def _check_rdma(row: Row, nic: t.Mapping[str, t.Any] | None, planned: t.Mapping[str, t.Any]) -> Row:
-    """Whether a NIC with a VF has an RDMA device; why not is what the plan says."""
-    if nic is None or nic["kind"] not in NIC_KINDS or nic["vf"] is None or nic["rdma"] is not None:
+def _why_no_device(facts: t.Mapping[str, t.Any], kind: str) -> str:
+    """Why a NIC of this kind has no RDMA device."""
+    kernel = running_kernel(facts)
+    (module,) = RDMA_MODULES[kind]
+    state = kernel["modules"].get(module) if kernel else None
+    if state is None:
+        return "facts_unknown"
+    if state["loaded"]:
+        return "driver_probe_failed"
+    if state["state"] == "absent":
+        return "mana_ib_missing" if module == "mana_ib" else "rdma_driver_missing"
+    if state["blacklisted"]:
+        return "driver_blacklisted"
+    return "facts_unknown" if state["state"] is None else "driver_not_loaded"
+
+
+def _check_rdma(row: Row, facts: t.Mapping[str, t.Any], nic: t.Mapping[str, t.Any] | None) -> Row:
+    """Whether a NIC with a VF has an RDMA device."""
+    if nic is None or nic["kind"] not in RDMA_MODULES or nic["vf"] is None or nic["rdma"] is not None:
         return row
-    found = [reason for step in planned["steps"] for reason in step["reasons"]] + [obstacle["reason"] for obstacle in planned["blocked"]]
-    reason = next((reason for reason in found if reason in _RDMA_REASONS), None)
-    return _end(row, "rdma", reason, "failed") if reason else _end(row, "rdma", "facts_unknown", "unknown")
+    reason = _why_no_device(facts, nic["kind"])
+    return _end(row, "rdma", reason, "unknown" if reason in _UNKNOWN else "failed")
 
 
 def _check_traffic(row: Row, measurements: t.Mapping[str, t.Mapping[str, t.Any]]) -> Row:
@@ -154,8 +159,7 @@ def verify(
     by_mac = {nic["mac"]: nic for nic in facts.get("nics") or []}
     kernels = [mac for mac, nic in by_mac.items() if nic["use"] == "kernel" and nic["vf"] is not None]
     if goal != "ethernet":
-        planned = plan(facts, goal, policy=policy)
-        rows = [_check_rdma(row, by_mac.get(row["mac"]), planned) if row["state"] == "passed" else row for row in rows]
+        rows = [_check_rdma(row, facts, by_mac.get(row["mac"])) if row["state"] == "passed" else row for row in rows]
     measurable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in kernels]
     # NICs that DPDK has end here: what testpmd forwarded will be a check of its own, beside this one.
     if with_traffic:

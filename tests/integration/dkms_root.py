@@ -9,6 +9,7 @@ is left when the test ends, however it ends.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -49,6 +50,16 @@ def base(suite: str) -> Path:
     if final.is_dir():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
+    with open(final.parent / f"{suite}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run in parallel
+        if not final.is_dir():
+            _make(suite, final)
+    return final
+
+
+def _make(suite: str, final: Path) -> None:
+    for old in final.parent.glob(f"{suite}-*"):  # of other packages, or half made
+        shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{suite}-building-", dir=final.parent) as building:
         tar, log, root = Path(building, "root.tar"), Path(building, "log"), Path(building, "root")
         hook = (str(HERE / "base.sh"), f"'{HEADERS[suite]}'", str(HERE / "package"))
@@ -56,11 +67,7 @@ def base(suite: str) -> Path:
         root.mkdir()
         subprocess.run(["tar", "--extract", "--file", tar, "--directory", root, "--exclude=./dev/*"], check=True)
         root.chmod(0o755)
-        for old in final.parent.glob(f"{suite}-*"):
-            if old != Path(building):
-                shutil.rmtree(old, ignore_errors=True)
         root.rename(final)
-    return final
 
 
 def _install_collection(root: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 import typing as t
 
 from lab.vm.lab import Lab
@@ -102,6 +103,15 @@ def vport(lab: Lab, number: int = 0, function: int = 0) -> dict[str, t.Any]:
     """The device's own counters of a vPort."""
     found: dict[str, t.Any] = lab.device.command("counters")["functions"][function]["vports"][number]
     return found
+
+
+def wait_for_traffic(lab: Lab, octets: int, number: int = 0, function: int = 0) -> None:
+    """Until the vPort has sent so many bytes more, for a minute at most."""
+    goal = vport(lab, number, function)["hc_tx_bytes"] + octets
+    deadline = time.monotonic() + 60
+    while vport(lab, number, function)["hc_tx_bytes"] < goal:
+        assert time.monotonic() < deadline, "there is no traffic"
+        time.sleep(0.1)
 
 
 def offload(vm: VirtualMachine, interface: str, **features: bool) -> None:

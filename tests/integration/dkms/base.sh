@@ -23,14 +23,14 @@ release=$(ls "$tree/lib/modules")
 mkdir -p "$tree/root/own" "$tree/lib/modules/$release/kernel/drivers/net"
 cp "$package/accel_a.c" "$tree/root/own/"
 printf 'obj-m := accel_a.o\nccflags-y := -DVALUE=1\n' >"$tree/root/own/Makefile"
-chroot "$tree" sh -euxc '
-  modules=/lib/modules/$0
-  make -C "$modules/build" M=/root/own modules
-  strip -g /root/own/accel_a.ko
-  cp /root/own/accel_a.ko "$modules/kernel/drivers/net/"
-  # As compressed as the others of this kernel are, if there are any.
-  if grep -qs "\.ko\.xz:" "$modules/modules.dep"; then xz "$modules/kernel/drivers/net/accel_a.ko"; fi
-  touch "$modules/modules.builtin" "$modules/modules.order"
-  depmod -a "$0"
-  rm -rf /root/own
-' "$release"
+chroot "$tree" sh -eux -s "$release" <<'END'
+modules=/lib/modules/$1
+make -C "$modules/build" M=/root/own modules
+strip -g /root/own/accel_a.ko
+cp /root/own/accel_a.ko "$modules/kernel/drivers/net/"
+# As compressed as the others of this kernel are, if there are any.
+if grep -qs '\.ko\.xz:' "$modules/modules.dep"; then xz "$modules/kernel/drivers/net/accel_a.ko"; fi
+touch "$modules/modules.builtin" "$modules/modules.order"
+depmod -a "$1"
+rm -rf /root/own
+END
