@@ -44,7 +44,7 @@ Options = NamedTuple(
         ("layer", Optional[Dict[str, str]]),  # files of the compat layer, by path, instead of a directory
     ],
 )
-Options.__new__.__defaults__ = (None,)  # type: ignore[attr-defined]
+Options.__new__.__defaults__ = (None,)
 Edit = NamedTuple("Edit", [("name", str), ("file", str), ("guard", str), ("pattern", str), ("replacement", str), ("at_most", int)])
 Recipe = NamedTuple("Recipe", [("serial", int), ("folders", List[str]), ("files", List[str]), ("edits", List[Edit])])
 Assembly = NamedTuple("Assembly", [("version", str), ("record", Dict[str, Any]), ("files", Optional[Files])])

@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import Any, Dict, List, NamedTuple, Optional
 
-ENVIRONMENT_SIZE = 1024  # bytes; GRUB writes its environment block only when the file has exactly so many (GRUB manual, "Environment block")
+ENVIRONMENT_SIZE = 1024  # bytes; GRUB writes no file of another size (GRUB manual, "Environment block")
 MARK = "accelnet.trial"  # argument of a kernel on trial; its value is the release, so that the old kernel knows that it is not meant
 
 # Abstractions and file systems that GRUB can read and not write; source: /etc/grub.d/00_header of Debian and Ubuntu (check_writable).
@@ -45,9 +45,9 @@ def _header_id(line: str) -> str:
     except ValueError:
         return ""
     found = words[1] if len(words) > 1 else ""
-    for option, value in zip(words[2:], words[3:]):
-        if option in ("--id", "$menuentry_id_option", "${menuentry_id_option}"):
-            found = value
+    for position in range(2, len(words) - 1):
+        if words[position] in ("--id", "$menuentry_id_option", "${menuentry_id_option}"):
+            found = words[position + 1]
     return found.replace(">", ">>")
 
 

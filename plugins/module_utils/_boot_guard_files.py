@@ -159,9 +159,7 @@ def units(deadline: int) -> Dict[str, str]:
         TIMER: ("Time for a kernel on trial to be confirmed", _TIMER_TEXT),
     }
     values = {"note": NOTE, "script": SCRIPT, "deadline": deadline, "expire": EXPIRE}
-    files = {
-        _UNITS + name: (_UNIT_HEAD + body).format(description=description, **values) for name, (description, body) in texts.items()
-    }
+    files = {_UNITS + name: (_UNIT_HEAD + body).format(description=description, **values) for name, (description, body) in texts.items()}
     files.update((path, _OVERRIDE_TEXT.format(**values)) for path in OVERRIDES)
     return files
 
@@ -204,7 +202,10 @@ def apt_text(releases: List[str]) -> str:
 
 
 def dnf_text(text: str) -> str:
-    """dnf.conf with no limit on the number of kernels: it would remove the oldest that does not run, so during a trial the one to go back to."""
+    """dnf.conf with no limit on the number of kernels.
+
+    It would remove the oldest that does not run, so during a trial the one to go back to.
+    """
     if re.search(r"^\s*installonly_limit\s*=", text, re.M):
         return re.sub(r"(?m)^\s*installonly_limit\s*=.*$", "installonly_limit=0", text)
     if re.search(r"^\[main\]\s*$", text, re.M):

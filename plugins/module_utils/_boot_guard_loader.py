@@ -70,6 +70,10 @@ class Loader:
         """The rule as it was. ``confirmed``: the release that a rule which names the old kernel's entry is to name from now on."""
         raise NotImplementedError
 
+    def sweep(self) -> None:
+        """Take away what bears our mark; the rule that was there before is not known."""
+        raise NotImplementedError
+
     def way_back(self, entry_id: str) -> List[List[str]]:
         """Commands for the script on the host: the default is this entry, and nothing is booted once."""
         raise NotImplementedError
@@ -223,6 +227,11 @@ class Grub(Loader):
         if self._settings(None):
             self._generate()
 
+    def sweep(self) -> None:
+        self._set(next_entry=None)
+        if self._settings(None):
+            self._generate()
+
     def way_back(self, entry_id: str) -> List[List[str]]:
         editenv = self._need("editenv")
         return [
@@ -272,6 +281,10 @@ class GrubBls(Grub):
     def restore(self, policy: Dict[str, Any], confirmed: Optional[str]) -> None:
         self.host.remove(self._trial_file())
         super().restore(policy, confirmed)
+
+    def sweep(self) -> None:
+        self.host.remove(self._trial_file())
+        super().sweep()
 
 
 class SystemdBoot(GrubBls):
@@ -343,6 +356,9 @@ class SystemdBoot(GrubBls):
             self._bootctl("set-oneshot", "")
         self._bootctl("set-default", found.id if found else entry or "")
         self.host.remove(self._trial_file())
+
+    def sweep(self) -> None:
+        self.forget()
 
     def way_back(self, entry_id: str) -> List[List[str]]:
         program = self.host.program("bootctl") or "bootctl"

@@ -127,5 +127,5 @@ def write_args(root: str = "", wait: float = WAIT) -> List[str]:
 
 
 if __name__ == "__main__":
-    for missing in write_args(*sys.argv[1:2]):
+    for missing in write_args():
         print("accelnet: no virtual function of {0} yet".format(missing), file=sys.stderr)

@@ -11,7 +11,7 @@ Private to this collection. Python 3.6, standard library.
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 from ansible_collections.accelnet.mana.plugins.module_utils._system import System
@@ -32,7 +32,9 @@ def _memory_kb(system: System, node: Optional[int]) -> Optional[int]:
 
 def read_pools(system: System) -> List[Pool]:
     """The pools of every node; of the system where the kernel has no NUMA."""
-    places = [("{0}/{1}/hugepages".format(_NODES, name), int(name[4:])) for name in system.names(_NODES) if re.match(r"node\d+\Z", name)]
+    places: List[Tuple[str, Optional[int]]] = [
+        ("{0}/{1}/hugepages".format(_NODES, name), int(name[4:])) for name in system.names(_NODES) if re.match(r"node\d+\Z", name)
+    ]
     found = []
     for base, node in [place for place in places if system.names(place[0])] or [(_GLOBAL, None)]:
         memory = _memory_kb(system, node)

@@ -173,7 +173,8 @@ def write_list(system: System, overrides: Dict[str, str]) -> None:
         changed = system.symlink(WANTED, "../" + UNIT_NAME) or changed
         system.write(LIST, _LIST_HEAD + "".join(lines))
     else:
-        changed = any([system.remove(path) for path in (WANTED, UNIT, SCRIPT, LIST)])
+        removed = [system.remove(path) for path in (WANTED, UNIT, SCRIPT, LIST)]
+        changed = any(removed)
     if changed and system.exists("/run/systemd/system"):
         system.run(["systemctl", "daemon-reload"])
 
@@ -236,7 +237,9 @@ def _set_pci(system: System, device: str, driver: Optional[str]) -> None:
     system.act("driverctl -b pci {0}".format(" ".join(words)))
     code, output = system.run(["driverctl", "-b", "pci"] + words)
     if code:
-        raise AccelnetError("driverctl_missing" if code == 127 else "bind_failed", "{0}: driverctl failed: {1}".format(device, output or code))
+        raise AccelnetError(
+            "driverctl_missing" if code == 127 else "bind_failed", "{0}: driverctl failed: {1}".format(device, output or code)
+        )
 
 
 def set_override(system: System, bus: str, device: str, driver: Optional[str]) -> List[str]:
@@ -256,7 +259,7 @@ def set_override(system: System, bus: str, device: str, driver: Optional[str]) -
             raise AccelnetError("device_missing", "{0}: the bus {1} has no such device".format(device, bus))
         raise AccelnetError("driverctl_missing", "driverctl is not installed; it keeps the drivers of PCI devices over reboots")
     (_set_pci if bus == "pci" else _set_vmbus)(system, device, driver)
-    if system.check or not needs and not system.actions or (bus == "pci" and not system.live):
+    if system.check or (bus == "pci" and not system.live):
         return needs
     after = state_of(system, bus, device)
     wrong = after["driver"] != driver or after["boot"] != driver if driver is not None else after["boot"] or after["driver_override"]

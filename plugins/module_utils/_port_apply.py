@@ -139,9 +139,8 @@ class Ports:
     def _carry_out(self, options: Options, files: Dict[str, str]) -> None:
         system = self.system
         changed = {path for path, text in files.items() if system.write(path, text, 0o755 if path == _port_files.EAL_SCRIPT else 0o644)}
-        if self.record["ports"]:
-            if system.symlink(_port_files.EAL_WANTED, "../" + _port_files.EAL_UNIT_NAME):
-                changed.add(_port_files.EAL_WANTED)
+        if self.record["ports"] and system.symlink(_port_files.EAL_WANTED, "../" + _port_files.EAL_UNIT_NAME):
+            changed.add(_port_files.EAL_WANTED)
         self._reload(changed, [port["mac"] for port in self.record["ports"]])
         if self.record["hugepages"] and options.hugepages_mb:
             _hugepages.reserve(system, self.record["hugepages"])

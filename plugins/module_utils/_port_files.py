@@ -164,7 +164,8 @@ def remarks(system: System, macs: List[str], interfaces: List[str], consent: boo
     if "ifupdown" in present:
         text = "".join(
             system.read(path) or ""
-            for path in ["/etc/network/interfaces"] + ["/etc/network/interfaces.d/" + name for name in system.names("/etc/network/interfaces.d")]
+            for path in ["/etc/network/interfaces"]
+            + ["/etc/network/interfaces.d/" + name for name in system.names("/etc/network/interfaces.d")]
         )
         named = [name for name in interfaces if re.search(r"^\s*(auto|allow-\S+)\b.*\b{0}\b".format(re.escape(name)), text, re.M)]
         if named:

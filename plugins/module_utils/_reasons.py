@@ -224,6 +224,62 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "The NIC carries the default route, or it is not known whether it does, so it is not given to user space.",
         "Choose another NIC; a host needs one that stays with the kernel.",
     ),
+    (
+        "nic_carries_connection",
+        "An ssh connection uses the NIC, so it is not given to user space.",
+        "Choose another NIC; naming its MAC in dpdk_port_allow_protected overrides that, and may cut the connection.",
+    ),
+    (
+        "nic_carries_platform",
+        "The way to Azure's own services (168.63.129.16, 169.254.169.254) leads over the NIC, so it is not given to user space.",
+        "Choose another NIC; without those services the VM gets no DHCP, DNS, health checks or extensions.",
+    ),
+    (
+        "bind_failed",
+        "A device could not be given to the driver that was asked for; what was there before has been restored.",
+        "Read the message and the kernel log; 'not_restored' names what is not as it was.",
+    ),
+    (
+        "driverctl_missing",
+        "driverctl is not installed, which keeps the drivers of PCI devices over reboots.",
+        "Install the package driverctl.",
+    ),
+    (
+        "device_missing",
+        "The bus has no such device.",
+        "Look at 'pci_functions' and 'vmbus_devices' of nic_info.",
+    ),
+    (
+        "hugepages_exceed_memory",
+        "The huge pages that were asked for are more than a share of the node's memory; the VM might not boot again.",
+        "Ask for fewer, or use a larger VM size; dpdk_port_hugepages_share is the share.",
+    ),
+    (
+        "verbs_device_missing",
+        "The virtual function has no verbs device, so DPDK cannot use it.",
+        "Load mana_ib, mlx5_ib or mlx4_ib (role dpdk_port does).",
+    ),
+    (
+        "vf_up",
+        "The virtual function is up and the kernel uses it; DPDK is refused with error -19.",
+        "Set it down, and find who sets it up (role dpdk_port keeps it down).",
+    ),
+    (
+        "testpmd_missing",
+        "dpdk-testpmd is not installed.",
+        "Install it with DPDK (role dpdk).",
+    ),
+    (
+        "testpmd_no_port",
+        "dpdk-testpmd found no port for the NIC that was asked for.",
+        "Look whether the NIC is there and its verbs device, and whether the DPDK has the driver for it.",
+    ),
+    ("testpmd_failed", "dpdk-testpmd ended in a way that has no reason code of its own.", "Read the end of its output in 'log'."),
+    (
+        "testpmd_timeout",
+        "dpdk-testpmd did not answer in time and was ended.",
+        "Raise timeout on slow hosts; else read the kernel log.",
+    ),
     # Building and installing
     (
         "headers_missing",
@@ -279,6 +335,37 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "facts_unknown",
         "The host did not show what is needed to decide: the warnings name what could not be read.",
         "Mend what the warnings name, or run with more privileges, and look again.",
+    ),
+    # Reboots
+    (
+        "boot_once_unsupported",
+        "The boot loader cannot start an entry once only, so a kernel that fails would strand the host; nothing was touched.",
+        "The message names the obstacle; else boot the kernel yourself, with the console at hand.",
+    ),
+    (
+        "boot_space_low",
+        "There is too little space for another kernel in /boot, the EFI system partition or /lib/modules.",
+        "Remove kernels that are no longer needed, then run again.",
+    ),
+    (
+        "guard_fell_back",
+        "A kernel was tried and was not confirmed; the host went back to the kernel that ran before, which is the default now.",
+        "'happened' says what is known. Remove that kernel and revert the guard, or mend it and allow another try (retry).",
+    ),
+    (
+        "guard_not_ready",
+        "The guard was asked for a step whose earlier step is missing: arming, the trial, or the reboot between it and the confirmation.",
+        "Run the whole role boot_guard again: it goes on where it was.",
+    ),
+    (
+        "guard_token_stale",
+        "A confirmation came that was meant for an earlier arming of the guard, so it did nothing.",
+        "Another run works on this host, or did since; let it end, then run again.",
+    ),
+    (
+        "guard_failed",
+        "The boot guard failed in a way that has no reason code of its own.",
+        "Read the message; revert the guard if need be.",
     ),
     # DKMS
     (
@@ -346,6 +433,20 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
     ("bad_goal", "The goal does not exist.", "Use ethernet, rdma or dpdk."),
     ("bad_policy", "A policy option does not exist or has a value that it cannot have.", "See the documentation of the plan filter."),
     ("bad_mac", "A MAC address is malformed, or no NIC of the host has it.", "Give MAC addresses that nic_info shows."),
+    ("bad_device", "The name of a device, driver, module or set of NICs is malformed.", "Give names as nic_info shows them."),
+    ("bad_hugepages", "The kernel does not offer huge pages of that size, or none at all.", "Leave dpdk_port_hugepages_kb out."),
+    (
+        "bad_queues",
+        "The numbers of queues differ or are no power of two, which net_mana refuses.",
+        "Use 1, 2, 4, 8, 16 or 32 in both directions.",
+    ),
+    ("bad_descriptors", "A queue with fewer than 64 descriptors does not work with net_mana.", "Use 64 or more; 256 is usual."),
+    (
+        "bad_record",
+        "The record of what was there before the first change is damaged.",
+        "Repair the file that the message names, or remove it, and know that nothing can be restored then.",
+    ),
+    ("packages_unknown", "The host does not tell which packages are installed.", "Repair dpkg or rpm, whose message is given."),
     ("bad_package_name", "A name cannot be that of a package.", "Pass names as the package manager has them."),
     ("bad_result_file", "A result file of the run cannot be read.", "Run the audit of that host again."),
     (

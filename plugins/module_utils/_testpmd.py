@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 from ansible_collections.accelnet.mana.plugins.module_utils._system import environment
@@ -35,7 +35,11 @@ def obstacles(facts: Dict[str, Any], macs: List[str], rx_queues: int, tx_queues:
     if not facts["dpdk"]["testpmd"]:
         found.append(Obstacle("testpmd_missing", "dpdk-testpmd is not installed beside a DPDK"))
     if rx_queues != tx_queues or rx_queues < 1 or rx_queues & (rx_queues - 1):
-        found.append(Obstacle("bad_queues", "{0} receive and {1} transmit queues: net_mana wants as many, a power of two".format(rx_queues, tx_queues)))
+        found.append(
+            Obstacle(
+                "bad_queues", "{0} receive and {1} transmit queues: net_mana wants as many, a power of two".format(rx_queues, tx_queues)
+            )
+        )
     if descriptors < MIN_DESCRIPTORS:
         found.append(Obstacle("bad_descriptors", "{0} descriptors: fewer than {1} do not work".format(descriptors, MIN_DESCRIPTORS)))
     pools = facts.get("hugepages")
@@ -45,7 +49,9 @@ def obstacles(facts: Dict[str, Any], macs: List[str], rx_queues: int, tx_queues:
     for mac in macs:
         nic = nics.get(mac)
         if nic is None:
-            found.append(Obstacle("bad_mac", "no NIC of this host has the MAC {0}; it has: {1}".format(mac, ", ".join(sorted(filter(None, nics))))))
+            found.append(
+                Obstacle("bad_mac", "no NIC of this host has the MAC {0}; it has: {1}".format(mac, ", ".join(sorted(filter(None, nics)))))
+            )
         elif nic["vf"] and not nic["rdma"]:
             found.append(Obstacle("verbs_device_missing", "{0} has no verbs device: its verbs driver is not loaded".format(mac)))
         elif nic["vf"] and nic["vf"]["operstate"] not in ("down", None):
@@ -86,12 +92,23 @@ _XSTAT = re.compile(r"^(\w+): (\d+)\s*$", re.M)
 
 def blocks(text: str) -> List[Tuple[str, int, str]]:
     """(kind, port, text) of every block of numbers, in order; a block ends where the next begins, or at a prompt."""
-    found = sorted((match.start(), kind, int(match.group(1)), match.end()) for kind, head in _HEADS.items() for match in head.finditer(text))
+    found = sorted(
+        (match.start(), kind, int(match.group(1)), match.end()) for kind, head in _HEADS.items() for match in head.finditer(text)
+    )
     ends = [start for start, _kind, _port, _end in found[1:]] + [len(text)]
     result = []
     for (_start, kind, port, begin), end in zip(found, ends):
         result.append((kind, port, text[begin:end].split("testpmd> ")[0]))
     return result
+
+
+Numbers = Dict[Tuple[str, int], Dict[str, int]]
+
+
+def _delta(first: Numbers, last: Numbers, kind: str, port: int) -> Dict[str, int]:
+    """What the numbers of a port grew by between their first and their last showing."""
+    before = first.get((kind, port), {})
+    return {name: value - before.get(name, 0) for name, value in last.get((kind, port), {}).items()}
 
 
 def parse(text: str, seconds: float) -> List[Dict[str, Any]]:
@@ -101,8 +118,8 @@ def parse(text: str, seconds: float) -> List[Dict[str, Any]]:
     went over the virtual function and not over the synthetic half.
     """
     ports: Dict[int, Dict[str, Any]] = {}
-    first: Dict[Tuple[str, int], Dict[str, int]] = {}
-    last: Dict[Tuple[str, int], Dict[str, int]] = {}
+    first: Numbers = {}
+    last: Numbers = {}
     for kind, number, body in blocks(text):
         port = ports.setdefault(number, {"port": number, "mac": None, "driver": None})
         if kind == "info":
@@ -115,29 +132,26 @@ def parse(text: str, seconds: float) -> List[Dict[str, Any]]:
         first.setdefault((kind, number), numbers)
         last[(kind, number)] = numbers
     for number, port in ports.items():
-
-        def delta(kind: str, name: str) -> int:
-            after = last.get((kind, number), {}).get(name, 0)
-            return after - (first.get((kind, number), {}).get(name, 0) if kind != "forward" else 0)
-
+        stats = _delta(first, last, "stats", number)
+        xstats = _delta(first, last, "xstats", number)
         for direction in ("rx", "tx"):
             for what in ("packets", "bytes", "errors"):
-                port["{0}_{1}".format(direction, what)] = delta("stats", "{0}-{1}".format(direction.upper(), what))
+                port["{0}_{1}".format(direction, what)] = stats.get("{0}-{1}".format(direction.upper(), what), 0)
             port[direction + "_pps"] = int(port[direction + "_packets"] / seconds) if seconds > 0 else 0
-        port["rx_missed"], port["rx_nombuf"] = delta("stats", "RX-missed"), delta("stats", "RX-nombuf")
-        port["forward"] = {
-            name.lower().replace("-", "_"): value for name, value in sorted(last.get(("forward", number), {}).items())
-        }
-        names = last.get(("xstats", number), {})
-        port["xstats"] = {name: delta("xstats", name) for name in sorted(names) if delta("xstats", name)}
-        port["vf"] = {name: delta("xstats", name) for name in sorted(names) if name.startswith("vf_")}
+        port["rx_missed"], port["rx_nombuf"] = stats.get("RX-missed", 0), stats.get("RX-nombuf", 0)
+        port["forward"] = {name.lower().replace("-", "_"): value for name, value in sorted(last.get(("forward", number), {}).items())}
+        port["xstats"] = {name: value for name, value in sorted(xstats.items()) if value}
+        port["vf"] = {name: value for name, value in sorted(xstats.items()) if name.startswith("vf_")}
     return [ports[number] for number in sorted(ports)]
 
 
 # What testpmd prints -> the reason, the more telling first.
 _SIGNS = (
     (re.compile(r"(?:ret|error|err(?:no)?)[ =:]*-?19\b|No such device", re.I), "vf_up"),
-    (re.compile(r"No (?:free|available).{0,40}hugepages|Cannot (?:get|init).{0,20}(?:hugepage|memory)|not enough memory", re.I), "hugepages_missing"),
+    (
+        re.compile(r"No (?:free|available).{0,40}hugepages|Cannot (?:get|init).{0,20}(?:hugepage|memory)|not enough memory", re.I),
+        "hugepages_missing",
+    ),
     (re.compile(r"No (?:probed )?ethernet devices|No ports|Number of ports is 0|Invalid (?:EAL )?arg", re.I), "testpmd_no_port"),
 )
 
@@ -162,7 +176,7 @@ class Session:
     def __init__(self, words: List[str], prefix: str, deadline: float) -> None:
         self._words, self._prefix, self._deadline = words, prefix, deadline
         self._data = b""
-        self._child: Optional[subprocess.Popen] = None
+        self._child: Any = None  # Popen, while the block runs
 
     @property
     def output(self) -> str:
@@ -192,7 +206,6 @@ class Session:
         if child is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            assert child.stdin is not None
             if child.poll() is None:
                 child.stdin.write(b"quit\n")
             child.stdin.close()
@@ -211,7 +224,6 @@ class Session:
 
     def _read_until(self, done: Any, limit: float) -> bool:
         """Read until the condition holds; False when the time is up or testpmd ended."""
-        assert self._child is not None and self._child.stdout is not None
         handle = self._child.stdout.fileno()
         while not done():
             ready, _w, _x = select.select([handle], [], [], max(0.0, min(limit - time.monotonic(), 1.0)))
@@ -227,16 +239,16 @@ class Session:
 
     def expect(self, prompts: int) -> None:
         """Wait for so many prompts in all. Raises AccelnetError: testpmd_timeout, or why it ended."""
-        assert self._child is not None
         if self._read_until(lambda: self._data.count(PROMPT) >= prompts, self._deadline):
             return
         if self._child.poll() is None:
             raise AccelnetError("testpmd_timeout", "dpdk-testpmd did not answer in time")
-        raise AccelnetError(why(self.output), "dpdk-testpmd ended ({0}): {1}".format(self._child.returncode, " | ".join(tail(self.output, 3))))
+        raise AccelnetError(
+            why(self.output), "dpdk-testpmd ended ({0}): {1}".format(self._child.returncode, " | ".join(tail(self.output, 3)))
+        )
 
     def say(self, text: str) -> None:
         """Give a command and wait for the prompt after it."""
-        assert self._child is not None and self._child.stdin is not None
         prompts = self._data.count(PROMPT)
         try:
             self._child.stdin.write(text.encode("ascii") + b"\n")
@@ -246,7 +258,6 @@ class Session:
 
     def listen(self, seconds: float) -> None:
         """Let it work. Raises AccelnetError when it ends meanwhile."""
-        assert self._child is not None
         self._read_until(lambda: False, min(time.monotonic() + seconds, self._deadline))
         if self._child.poll() is not None:
             self.expect(1 << 30)
@@ -267,7 +278,9 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def forward(words: List[str], prefix: str, seconds: float, timeout: float, tx_first: bool = False) -> Tuple[List[Dict[str, Any]], float, str]:
+def forward(
+    words: List[str], prefix: str, seconds: float, timeout: float, tx_first: bool = False
+) -> Tuple[List[Dict[str, Any]], float, str]:
     """(what each port did, the measured seconds, the output). Raises AccelnetError with an attribute ``output``."""
     session = Session(words, prefix, time.monotonic() + timeout + seconds)
     try:

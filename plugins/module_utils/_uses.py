@@ -92,7 +92,7 @@ def ssh_addresses(proc: str = "/proc", pid: Optional[int] = None) -> Optional[Li
     if not tables:
         return None
     by_inode = {inode: address for table in tables for inode, address in table.items()}
-    found = set()
+    found: Set[str] = set()
     try:
         pids = [name for name in os.listdir(proc) if name.isdigit()]
     except OSError:

@@ -46,7 +46,7 @@ options:
     aliases: [target_release]
   modules:
     description:
-      - Modules to build. V(mana_ib) needs V(mana) of the same package.
+      - Modules to build. V(mana_ib) brings V(mana) with it, as it works with the one of its own package only.
     type: list
     elements: str
     choices: [mana, mana_ib]
@@ -186,9 +186,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = dict(module.params)
-    params["modules"] = [name for name in _backport.MODULES if name in params["modules"]]
-    if "mana" not in params["modules"]:
-        module.fail_json(msg="modules: mana_ib cannot be built without the mana of the same package", reason="bad_modules")
+    if not params["modules"]:
+        module.fail_json(msg="modules: no module to build", reason="bad_modules")
+    # mana_ib works with the mana of its own package only.
+    params["modules"] = [name for name in _backport.MODULES if name == "mana" or name in params["modules"]]
     try:
         options = _backport.Options(**{key: params[key] for key in _backport.Options._fields})
         assembly, dest = _backport.prepare(options, params["dest"])

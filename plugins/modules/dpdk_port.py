@@ -21,7 +21,6 @@ options:
   ports:
     description:
       - C(ports) of P(accelnet.mana.dpdk_ports#filter). NICs that user space has already, and that are not named, stay with it.
-      - With O(state=absent) only C(mac) counts, and without any all NICs go back, and the huge pages too.
     type: list
     elements: dict
     default: []
@@ -49,6 +48,12 @@ options:
       pci_address:
         description: Address of its function. Not used, it may change.
         type: str
+  macs:
+    description:
+      - With O(state=absent), MAC addresses of the NICs that go back. Without any all go, and the huge pages too.
+    type: list
+    elements: str
+    default: []
   modules:
     description: Verbs drivers to load, now and at boot.
     type: list
@@ -147,6 +152,7 @@ reason:
 
 import re
 import sys
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _hugepages, _port_apply
@@ -164,7 +170,7 @@ PORT = {
 }
 
 
-def check(params):
+def check(params: Dict[str, Any]) -> List[Dict[str, Any]]:
     """The ports with MACs in their normal form. Raises AccelnetError: bad_mac, bad_device."""
     if not re.match(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z", params["eal_name"]):
         raise AccelnetError("bad_device", "{0!r} is no name for a file".format(params["eal_name"]))
@@ -188,6 +194,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": PORT, "default": []},
+            "macs": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str", "default": []},
             "hugepages_mb": {"type": "int", "default": 0},
             "hugepages_kb": {"type": "int"},
@@ -214,7 +221,10 @@ def main() -> None:
             )
             worker.give(options)
         else:
-            worker.take_back([port["mac"] for port in ports])
+            macs = [normal_mac(text) or "" for text in params["macs"]]
+            if "" in macs:
+                raise AccelnetError("bad_mac", "{0} are not all MAC addresses".format(params["macs"]))
+            worker.take_back(macs)
     except AccelnetError as error:
         failure = error
     result = {

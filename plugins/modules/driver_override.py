@@ -95,6 +95,8 @@ reason:
   returned: on failure
 """
 
+from typing import Any, Dict
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _override
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
@@ -116,7 +118,7 @@ def main() -> None:
     bus, device = module.params["bus"], module.params["device"]
     driver = module.params["driver"] if module.params["state"] == "present" else None
     system = System(module.params["root"], module.check_mode)
-    result = {"would_require": []}
+    result: Dict[str, Any] = {"would_require": []}
     failure = None
     try:
         _override.check_names(bus, device, driver)

@@ -97,6 +97,11 @@ loaded:
   description: By module whether it was in memory.
   type: dict
   returned: when O(state=started)
+would_require:
+  description: In check mode, modules that an earlier task would bring.
+  type: list
+  elements: str
+  returned: when there are any
 result:
   description: How the swap ended, in words. Begins with V(confirmed), V(reverted) or V(failed).
   type: str
@@ -156,6 +161,8 @@ def _start(module):
     wanted = [name for name in reversed(reload.MODULES) if name in module.params["modules"]]
     loaded = {name: bool(running["modules"][name]["loaded"]) for name in reload.MODULES}
     absent = [name for name in wanted if running["modules"][name]["state"] != "module"]
+    if absent and module.check_mode:
+        module.exit_json(changed=True, token="", loaded=loaded, would_require=["module:" + name for name in absent])
     if absent:
         module.fail_json(
             msg="{0}: not a module of {1}, nothing can be loaded".format(", ".join(absent), running["release"]), reason="reload_refused"

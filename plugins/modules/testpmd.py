@@ -134,6 +134,7 @@ reason:
 """
 
 import os
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _eal, _facts, _testpmd
@@ -141,7 +142,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._names import normal
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
 
 
-def mode_of(facts, macs, asked):
+def mode_of(facts: Dict[str, Any], macs: List[str], asked: str) -> str:
     if asked != "auto":
         return asked
     halves = [nic["synthetic"] or {} for nic in facts["nics"] or [] if nic["mac"] in macs]
@@ -167,9 +168,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    macs = [normal_mac(text) for text in params["nics"]]
-    peers = [normal_mac(text) for text in params["peers"]]
-    if None in macs + peers or not macs:
+    macs = [normal_mac(text) or "" for text in params["nics"]]
+    peers = [normal_mac(text) or "" for text in params["peers"]]
+    if "" in macs + peers or not macs:
         module.fail_json(msg="nics and peers must be MAC addresses, nics at least one", reason="bad_mac")
     facts = _facts.collect("/", subset=["nics", "dpdk"])
     if params["program"]:

@@ -33,7 +33,6 @@ BY_VF, BY_SYNTHETIC = "10.9.0.2", "10.9.1.2"
 PLAY = {
     "hosts": "vm",
     "gather_facts": False,
-    "vars": {"__vf_verify_pause": 1},
     "tasks": [
         {"name": "Begin", "accelnet.mana.report_begin": {"report_dir": "accelnet-reports"}, "register": "run"},
         {
@@ -58,7 +57,7 @@ class Role:
         (path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
 
     def run(self, *arguments: str, **variables: Any) -> tuple[int, str]:
-        return self.controller.run("play.yml", self.hosts, "-e", json.dumps(variables), *arguments)
+        return self.controller.run("play.yml", self.hosts, "-e", json.dumps({"__vf_verify_pause": 1, **variables}), *arguments)
 
     def result(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
@@ -143,6 +142,8 @@ class Wire:
         for name in (self.host, self.peer):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
+            # Each address answers on its own wire only.
+            ip("netns", "exec", name, "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2")
         ip("-n", self.host, "link", "add", "name", "eth0", "address", MAC, "type", "bridge")
         for port, address in (("enP1", BY_VF), ("syn0", BY_SYNTHETIC)):
             ip("-n", self.host, "link", "add", "name", port, "type", "veth", "peer", "name", port, "netns", self.peer)
@@ -163,7 +164,7 @@ class Wire:
         real = self.path / "real"
         real.mkdir()
         none = {"statistics/rx_bytes": None, "statistics/tx_bytes": None}
-        vf_parent = f"{trees.pci_path(PCI)}/{PCI}"
+        vf_parent = trees.pci_path(PCI)
         files = trees.merged(
             trees.vmbus(GUID),
             trees.netdev("eth0", MAC, trees.vmbus_path(GUID), lower=["enP1"], **none),

@@ -380,8 +380,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (answer["failed"], answer["reason"]) == (True, "dest_not_writable")
 
 
-def test_mana_ib_alone_is_refused(tmp_path: Path) -> None:
-    answer = run(donor=tree(tmp_path / "tree"), dest=tmp_path / "dest", modules=["mana_ib"])
+def test_mana_ib_brings_mana_with_it_and_nothing_is_refused(tmp_path: Path) -> None:
+    donor = tree(tmp_path / "tree")
+    assert run(donor=donor, dest=tmp_path / "dest", modules=["mana_ib"])["modules"] == ["mana", "mana_ib"]
+    answer = run(donor=donor, dest=tmp_path / "dest", modules=[])
     assert (answer["failed"], answer["reason"]) == (True, "bad_modules")
 
 

@@ -25,6 +25,7 @@ SNAPSHOTS = pathlib.Path(__file__).parents[2] / "examples" / "fleet" / "snapshot
 HOSTS = [path.stem for path in sorted(SNAPSHOTS.glob("*.json")) if not path.stem.startswith("broken-")]
 ELSEWHERE = "00:22:48:ff:ff:ff"
 MIB = 1 << 20
+UNBOUND = ("eth0", "driver", "vf_function_unbound")
 
 
 @functools.lru_cache(maxsize=None)
@@ -62,8 +63,8 @@ def measured(host: str, share: float = 1.0, count: int = 64 * MIB, **row: t.Any)
         ("rocky88-plain", "ethernet", "unknown", True, [("eth0", "function", "vf_not_offered")]),
         ("ubu2404-serviced", "ethernet", "unknown", True, [("eth0", "function", "vf_revoked")]),
         ("rocky92-vpci", "ethernet", "failed", False, [("eth0", "function", "pci_hyperv_missing")]),
-        ("rhel92-idle", "ethernet", "failed", False, [("eth0", "driver", "vf_function_unbound"), ("7870:00:00.0", "driver", "driver_not_loaded")]),
-        ("ubu2204-probe", "ethernet", "failed", False, [("eth0", "driver", "vf_function_unbound"), ("7870:00:00.0", "driver", "driver_probe_failed")]),
+        ("rhel92-idle", "ethernet", "failed", False, [UNBOUND, ("7870:00:00.0", "driver", "driver_not_loaded")]),
+        ("ubu2204-probe", "ethernet", "failed", False, [UNBOUND, ("7870:00:00.0", "driver", "driver_probe_failed")]),
         ("rhel94-three", "ethernet", "failed", False, [("eth2", "interface", "vf_down")]),
         ("ubu2404-netns", "ethernet", "unknown", False, [("b2c4:00:02.0", "interface", "interface_in_other_netns")]),
         ("alma96-nm", "ethernet", "failed", False, [("eth0", "paired", "vf_not_enslaved")]),

@@ -37,7 +37,7 @@ def a_host(*nets: dict[str, t.Any], vf: bool = True, master: str | None = "eth0"
     files = [trees.vmbus(GUID), trees.netdev("eth0", MAC, trees.vmbus_path(GUID), **statistics)]
     if vf:
         own = {"statistics/rx_bytes": counted["driver_rx"], "statistics/tx_bytes": counted["driver_tx"], "ifindex": values.get("index", 3)}
-        parent = trees.pci_path(ADDRESS) + "/" + ADDRESS
+        parent = trees.pci_path(ADDRESS)
         files += [trees.pci(ADDRESS), trees.netdev("enP30832s1", MAC, parent, master=master, **own)]
     answers = {"netlink": {"addresses": {"eth0": ["10.0.0.4/24"]}, "default_routes": ["eth0"]}}
     if ethtool:
@@ -78,7 +78,7 @@ def test_without_its_answers_by_the_driver_of_the_vf() -> None:
 
 
 def test_a_nic_without_partner_is_its_vf() -> None:
-    parent = trees.pci_path(ADDRESS) + "/" + ADDRESS
+    parent = trees.pci_path(ADDRESS)
     host = {"files": trees.merged(trees.pci(ADDRESS), trees.netdev("eth0", MAC, parent, ifindex=4))}
     counters = counters_of(host)
     assert counters.source == "interface"

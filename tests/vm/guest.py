@@ -60,6 +60,17 @@ thread.join()
 print(sent.hexdigest(), received.hexdigest(), count)
 """
 
+ECHO_SERVER = """
+import socket, threading
+def serve(connection):
+    while block := connection.recv(65536):
+        connection.sendall(block)
+    connection.close()
+listener = socket.create_server(("", 5001))
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
 
 def echo(vm: VirtualMachine, mebibytes: int, address: str = RESPONDER, port: int = 7) -> tuple[str, str]:
     """Digests of what was sent, and of what came back."""
@@ -74,6 +85,14 @@ def start(vm: VirtualMachine, name: str, script: str, *arguments: str, namespace
     vm.ssh.put(script.encode(), f"/run/{name}.py")
     prefix = f"ip netns exec {namespace} " if namespace else ""
     vm.run(f"(setsid {prefix}python3 /run/{name}.py {shlex.join(arguments)} > /run/{name}.log 2>&1 < /dev/null &)")
+
+
+def serve_echo(vm: VirtualMachine) -> None:
+    """An echo service for TCP at port 5001 of the guest, for as long as the guest runs."""
+    if vm.run("ss -Hltn sport = :5001").out:
+        return
+    start(vm, "serve-echo", ECHO_SERVER)
+    wait_for(vm, "ss -Hltn sport = :5001 | grep -q .")
 
 
 def wait_for(vm: VirtualMachine, condition: str) -> None:

@@ -8,16 +8,12 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import json
-import os
 import pathlib
-import sys
 import typing as t
 
 from lab.vm.errors import LabError
 from lab.vm.lab import Lab
-
-_CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
-_TIMEOUT = 1800.0
+from lab.vm.playbook import play
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,28 +33,14 @@ class NicVerdict:
 
 def audit(lab: Lab, report_dir: pathlib.Path) -> dict[str, t.Any]:
     """Run the playbook accelnet.mana.audit over the machines; returns its results by name of the machine. Raises LabError."""
-    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-    if not program.exists():
-        raise LabError(f"there is no {program}: run `make setup`")
     run_id = f"lab-{lab.run.id}"
-    inventory = lab.inventory(lab.run.path / "inventory.yml")
-    variables = {"accelnet_report_dir": str(report_dir), "accelnet_run_id": run_id}
-    # The checkout's own settings, as scripts/lib.sh has them.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
-    environment |= {
-        "ANSIBLE_CONFIG": str(_CHECKOUT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(_CHECKOUT / ".cache" / "collections"),
-        "ANSIBLE_HOME": str(_CHECKOUT / ".cache" / "ansible"),
-    }
-    command = [str(program), "accelnet.mana.audit", "-i", str(inventory), "-e", json.dumps(variables)]
-    process = lab.run.start("audit", command, environment)
-    code = process.wait(_TIMEOUT)
+    played = play(lab, "accelnet.mana.audit", {"accelnet_report_dir": str(report_dir), "accelnet_run_id": run_id}, check=False)
     results = {}
     for path in sorted((report_dir / run_id / "hosts").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         results[result["host"]] = result
-    if code != 0 or not results:
-        raise LabError(f"the audit ended with {code}: {process.log_tail()}")
+    if played.code != 0 or not results:
+        raise LabError(f"the audit ended with {played.code}: {played.output[-1000:]}")
     return results
 
 

@@ -39,13 +39,16 @@ class Lab:
         *,
         vms: t.Sequence[VmSpec] = (),
         responder: ResponderSpec | None = ResponderSpec(),
+        join: t.Mapping[str, str] | None = None,
         survives: bool = False,
         what: str = "a lab",
         **options: t.Any,
     ) -> None:
         """By itself one machine with one function of so many vPorts (0: no NIC); options are further fields of its VmSpec.
 
-        vms: the machines, instead. name: how others find the lab. survives: `leave` is going to be called. what: for `lab list`.
+        vms: the machines, instead. name: how others find the lab. join: to the wire of another lab, see DeviceServer.
+
+        survives: `leave` is going to be called. what: for `lab list`.
         """
         if not vms:
             macs = tuple(vport_mac(0, vport) for vport in range(vports))
@@ -53,6 +56,7 @@ class Lab:
             vms = [VmSpec(guest=guest, **options)]
         self.specs = numbered(vms)
         self.responder = responder
+        self._join = join
         self.vms: list[VirtualMachine] = []
         self.logs: pathlib.Path | None = None
         self._name = name
@@ -84,7 +88,7 @@ class Lab:
             self.vms = [VirtualMachine(self.run, spec, image, program, self._survives) for spec, image in zip(self.specs, guests)]
             functions = {name: f for vm in self.vms for name, f in zip(vm.function_names(), vm.spec.functions)}
             if functions:
-                self._device = DeviceServer(self.run, functions, self.responder, self._survives)
+                self._device = DeviceServer(self.run, functions, self.responder, self._survives, self._join)
             # One after the other: a machine that boots has the processors to itself.
             for vm in self.vms:
                 vm.start()

@@ -15,7 +15,34 @@
 
 #include "generated.h"
 
-/* The headers that adapters replace parts of come first. */
+/*
+ * What donors include comes first: adapters are for the donor's code and must not reach the inline functions of the
+ * kernel's headers.
+ */
+#include <linux/auxiliary_bus.h>
+#include <linux/bpf_trace.h>
+#include <linux/cpu.h>
+#include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/dim.h>
+#include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
+#include <linux/etherdevice.h>
+#include <linux/ethtool.h>
+#include <linux/filter.h>
+#include <linux/inetdevice.h>
+#include <linux/interrupt.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/pci.h>
+#include <linux/uaccess.h>
+#include <linux/utsname.h>
+#include <linux/vmalloc.h>
+#include <net/ip6_checksum.h>
+#include <net/netdev_lock.h>
+#include <net/page_pool/helpers.h>
+#include <net/xdp.h>
+
 #include "memory.h"
 #include "core.h"
 #include "cpu.h"
