@@ -8,7 +8,7 @@ export PYTHON
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup clean
+.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup matrix clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -25,7 +25,7 @@ audit: setup-run ## audit this machine; says where the report is
 demo: setup-run ## audit the example fleet: more than 50 recorded and synthesised hosts, no network
 	@scripts/audit -i examples/fleet/inventory.yml $(ARGS)
 
-test: setup ## everything that CI runs
+test: setup lab-setup ## everything that CI runs
 	@scripts/test
 
 lint: setup ## linters and type checks only
@@ -55,8 +55,11 @@ lab-shell: lab-setup ## boot such a VM, leave it running and say how to log in
 lab-down: setup-run ## end the VMs that lab-shell left running
 	@scripts/lab down --all
 
-lab-test: setup lab-setup ## the tests that boot VMs
+lab-test: setup lab-setup ## all tests that boot VMs, also those that CI leaves out
 	@scripts/test lab $(ARGS)
+
+matrix: setup lab-setup ## what CI leaves out: more kernels, more releases, more faults
+	@scripts/test matrix $(ARGS)
 
 clean: ## remove everything that make made
 	@[ ! -d .cache/lab/run ] || [ ! -x .venv/bin/python ] || scripts/lab down --all

@@ -53,11 +53,12 @@ override_of() {
   if [ "$value" != "(null)" ]; then printf '%s' "$value"; fi
 }
 
-# Drivers may be probed in the background.
+# Drivers may be probed in the background. Without a second argument any driver will do.
 wait_for_driver() {
-  for _ in 1 2 3 4 5; do
-    if [ "$(driver_of "$1")" = "$2" ]; then return 0; fi
-    sleep 1
+  for pause in 0 0.1 0.2 0.5 1 1 2; do
+    sleep "$pause"
+    now=$(driver_of "$1")
+    if [ -n "$now" ] && [ "$now" = "${2:-$now}" ]; then return 0; fi
   done
   return 1
 }
@@ -102,7 +103,8 @@ release() {
   [ -n "$override" ] || return 0
   printf '\n' >"$bus/devices/$guid/driver_override" || { fail "$guid: the override cannot be unset"; return 1; }
   if [ "$(driver_of "$guid")" = "$override" ]; then unbind "$guid" || return 1; fi
-  printf '%s\n' "$guid" >"$bus/drivers_probe" || fail "$guid: no driver took it"
+  printf '%s\n' "$guid" >"$bus/drivers_probe"
+  wait_for_driver "$guid" || fail "$guid: no driver took it"
 }
 
 case ${1:-} in

@@ -53,6 +53,21 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "Install another kernel flavour, or allow a newer kernel or a backport in driver_sources.",
     ),
     (
+        "reload_refused",
+        "The drivers in memory were not swapped: something that uses them is in the way.",
+        "End what holds the NIC, or let a reboot load the drivers; nic_driver_reload: force where you can reach the host otherwise.",
+    ),
+    (
+        "reload_reverted",
+        "The host took a swap of its drivers back: the new ones did not work, or nobody confirmed in time.",
+        "Read the journal of the unit accelnet-driver-reload-* on the host.",
+    ),
+    (
+        "bad_token",
+        "No swap of the drivers has this token.",
+        "Pass the token that driver_reload returned with state=started.",
+    ),
+    (
         "loaded_differs_from_installed",
         "The module in memory is not the one on disk: another build was loaded before.",
         "Reload the module or reboot, when the connection allows it.",

@@ -57,6 +57,16 @@ met:
   description: Whether the host is what the goal asks for.
   type: bool
   returned: success
+steps:
+  description: What is to be done, in this order, see P(accelnet.mana.plan#filter).
+  type: list
+  elements: dict
+  returned: success
+blocked:
+  description: What no allowed step can change, see P(accelnet.mana.plan#filter).
+  type: list
+  elements: dict
+  returned: success
 unknown_packages:
   description: What M(accelnet.mana.package_candidates) has to be asked for before the plan is certain.
   type: list

@@ -102,6 +102,8 @@ def keep(host: str, options: t.Mapping[str, t.Any], registered: t.Any, packages:
         "status": status,
         "verdicts": found.get("verdicts", []),
         "met": found.get("met"),
+        "steps": found.get("steps", []),
+        "blocked": found.get("blocked", []),
         "unknown_packages": found.get("unknown", {}).get("packages", []),
         "error": error,
         "path": path,

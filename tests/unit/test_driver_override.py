@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,21 @@ class Vmbus:
     def _bind(self, guid: str, driver: str) -> None:
         (self.bus / "devices" / guid / "driver").symlink_to(f"../../drivers/{driver}")
 
+    def _unbound(self, guid: str) -> bool:
+        """The kernel has unbound a device when the write returns; our other thread may take a moment."""
+        for _ in range(500):
+            if self.driver(guid) is None:
+                return True
+            time.sleep(0.01)
+        return False
+
     def _serve(self, path: Path, driver: str | None) -> None:
         while True:
             for guid in path.read_text().split():
                 if driver is not None:
                     if self.driver(guid) == driver:
                         (self.bus / "devices" / guid / "driver").unlink()
-                elif self.driver(guid) is None and not self.stubborn:
+                elif self._unbound(guid) and not self.stubborn:
                     wanted = self.override(guid)
                     self._bind(guid, wanted if wanted not in ("", "(null)") else "hv_netvsc")
 
