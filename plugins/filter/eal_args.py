@@ -13,7 +13,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._reasons import Acce
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_facts, check_macs
 
 
-def eal_args_filter(facts: t.Any, macs: t.Sequence[str], mode: str = "netvsc") -> list[str]:
+def eal_args_filter(facts: t.Any, macs: t.Sequence[str] = (), mode: str = "netvsc") -> list[str]:
     try:
         nics = check_facts(facts, ("nics",))["nics"] or []
         wanted = check_macs(macs)

@@ -101,7 +101,7 @@ def find_entry(entries: List[Entry], release: str) -> Optional[Entry]:
 
 def boots_once(text: str) -> bool:
     """Whether a grub.cfg looks for a one-shot entry and ends it by writing the environment block."""
-    return "next_entry" in text and bool(_ONCE.search(text))
+    return bool(_ONCE.search(text))
 
 
 def uses_bls(text: str) -> bool:

@@ -211,6 +211,8 @@ class Worker:
         if phase == CONFIRMED:
             self._finish()
             phase = DISARMED
+        if phase == DISARMED and self.options.kernel == self.host.release():
+            return  # there is nothing to try
         if phase == DISARMED:
             self._arm()
         elif phase == FELL_BACK:

@@ -38,7 +38,7 @@ def parse_rpm(text: str) -> Dict[str, str]:
     found: Dict[str, List[str]] = {}
     for line in text.splitlines():
         name, _tab, version = line.partition("\t")
-        if version and name != "gpg-pubkey":
+        if version and not name.startswith("gpg-pubkey."):
             found.setdefault(name, []).append(version)
     return {name: " ".join(sorted(versions)) for name, versions in found.items()}
 

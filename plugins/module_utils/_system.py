@@ -77,12 +77,13 @@ class System:
         return not self.check
 
     def write(self, path: str, text: str, mode: int = 0o644) -> bool:
-        """Make a file have this content, atomically; whether that changed anything."""
+        """Make a file have this content, atomically; whether that changed anything. Of programs the diff shows no more than the path."""
         old = self.read(path)
         place = self.place(path)
         if old == text and not os.path.islink(place) and os.stat(place).st_mode & 0o7777 == mode:
             return False
-        self.before[path], self.after[path] = old or "", text
+        if not mode & 0o111:
+            self.before[path], self.after[path] = old or "", text
         if self.act("write {0}".format(path)):
             os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".accelnet-", dir=os.path.dirname(place))

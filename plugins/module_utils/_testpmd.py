@@ -24,6 +24,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._system import envir
 MODES = ("rxonly", "txonly", "io", "mac", "macswap", "flowgen", "icmpecho", "csum")
 PROMPT = b"testpmd> "
 MIN_DESCRIPTORS = 64  # below it net_mana fails
+POLITE = 15.0  # seconds that it has to quit
 _OUTPUT_LIMIT = 4 << 20  # bytes
 
 Obstacle = NamedTuple("Obstacle", [("reason", str), ("message", str)])
@@ -209,8 +210,7 @@ class Session:
             if child.poll() is None:
                 child.stdin.write(b"quit\n")
             child.stdin.close()
-        limit = min(time.monotonic() + 15.0, max(self._deadline, time.monotonic() + 5.0))
-        self._read_until(lambda: False, limit)
+        self._read_until(lambda: False, time.monotonic() + POLITE)
         for sign in (signal.SIGTERM, signal.SIGKILL):
             if child.poll() is not None:
                 break

@@ -36,7 +36,9 @@ options:
     choices: [armed, trial, confirmed, reverted, info]
     required: true
   kernel:
-    description: Release of the kernel to try, or to have been tried. Needed with O(state=trial).
+    description:
+      - Release of the kernel to try, or to have been tried. Needed with O(state=trial).
+      - With O(state=armed) nothing is armed when this kernel runs already.
     type: str
   token:
     description:

@@ -41,7 +41,7 @@ PLAY = {
             "vars": {"vf_verify_run_dir": "{{ run.run_dir }}"},
         },
         {"name": "Keep", "ansible.builtin.copy": {"content": "{{ vf_verify_result | to_json }}", "dest": "{{ playbook_dir }}/result.json"},
-         "delegate_to": "localhost", "vars": {"ansible_python_interpreter": sys.executable}, "check_mode": False},
+         "delegate_to": "localhost", "vars": {"ansible_python_interpreter": sys.executable}, "check_mode": False, "changed_when": False},
     ],
 }  # fmt: skip
 
@@ -114,7 +114,7 @@ def test_facts_that_cannot_be_had_are_a_failure_at_once(tmp_path: Path) -> None:
     role = on_snapshot(tmp_path, "broken-snapshot")
     code, output = role.run(vf_verify_wait=600)
     assert code == 2
-    assert "is not JSON" in output and "RETRYING" not in output
+    assert "is not JSON" in output and "RETRYING" not in output, output
 
 
 @pytest.mark.parametrize("wrong", [{"vf_verify_goal": "fast"}, {"vf_verify_load": "much"}, {"vf_verify_wait": "long"}], ids=str)
@@ -238,6 +238,25 @@ def test_traffic_that_takes_the_vf_is_proven(wire: Wire) -> None:
     assert min(sample["rx_bytes"], sample["tx_bytes"]) >= 64 << 20
     assert [verdict["proven"] for verdict in role.recorded()] == [True]
     wait_until_ended(wire)
+
+
+def test_what_was_measured_before_does_not_count_again(wire: Wire) -> None:
+    role = wire.role()
+    (play,) = yaml.safe_load((wire.path / "play.yml").read_text(encoding="utf-8"))
+    first = {"ansible.builtin.include_role": {"name": "accelnet.mana.vf_verify"}}
+    echo = {**first, "vars": {"vf_verify_peer": "", "vf_verify_peer_address": BY_VF, "vf_verify_strict": False}}
+    play["tasks"] = [
+        {**first, "vars": {"vf_verify_peer": "peer", "vf_verify_peer_address": BY_VF, "vf_verify_strict": True}},
+        echo,
+        play["tasks"][-1],
+    ]
+    (wire.path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    code, output = role.run()
+    assert code == 0, output
+    (row,) = role.result()["nics"]
+    # The echo service is asked for at its own port, where nobody listens.
+    assert (row["reason"], row["proven"]) == ("peer_unreachable", None)
+    assert role.result()["samples"] == []
 
 
 def test_one_direction_on_the_synthetic_path_is_found(wire: Wire) -> None:

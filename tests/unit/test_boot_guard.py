@@ -262,6 +262,9 @@ class FakeHost(Host):
     def put(self, path, text):
         trees.write(pathlib.Path(self.root), {path: text})
 
+    def edit(self, path, old, new):
+        self.put(path, self.read(path).replace(old, new))
+
     def boot(self, release, cmdline):
         self.boots += 1
         self.put("/proc/sys/kernel/osrelease", release + "\n")
@@ -339,7 +342,10 @@ class FakeHost(Host):
 
     def _grub_mkconfig(self, _o, config):
         """The menu again, with the default and the arguments that the settings name; sh reads them as it does for grub-mkconfig."""
-        script = 'for f in "$1"/etc/default/grub "$1"/etc/default/grub.d/*.cfg; do [ ! -e "$f" ] || . "$f"; done; printf "%s\\n" "$GRUB_DEFAULT" "$GRUB_CMDLINE_LINUX_DEFAULT"'
+        script = (
+            'for f in "$1"/etc/default/grub "$1"/etc/default/grub.d/*.cfg; do [ ! -e "$f" ] || . "$f"; done; '
+            'printf "%s\\n" "$GRUB_DEFAULT" "$GRUB_CMDLINE_LINUX_DEFAULT"'
+        )
         default, arguments = subprocess.check_output(["sh", "-c", script, "sh", self.root], text=True).splitlines()
         lines = []
         for line in pathlib.Path(self.root + "/menu").read_text().splitlines():
@@ -416,6 +422,7 @@ def test_a_good_kernel_is_kept_and_everything_is_as_before(host):
     trial = go(host, "trial", kernel=NEW)
     assert (trial["phase"], trial["reboot_required"], trial["token"]) == ("prepared", True, armed["token"])
     assert host._environment() == {"saved_entry": OLD_ID, "next_entry": NEW_ID}
+    assert all(release.replace(".", "\\.").replace("+", "\\+") in host.read(_boot_guard_files.APT) for release in (OLD, NEW))
     assert go(host, "trial", kernel=NEW)["changed"] is False and go(host, "armed")["changed"] is False
     assert host.power_cycle() == NEW
     assert f"accelnet.trial={NEW}" in host.cmdline().split()
@@ -665,6 +672,7 @@ def test_steps_out_of_order(host, state):
 
 
 def test_no_trial_of_what_runs(host):
+    assert go(host, "armed", kernel=OLD)["phase"] == "disarmed"
     assert go(host, "trial", kernel=OLD)["changed"] is False
     before = picture(host)
     go(host, "armed")
@@ -814,10 +822,18 @@ def test_el_goes_back(el):
     go(el, "trial", kernel=EL_NEW)
     assert [el.power_cycle(), el.power_cycle()] == [EL_NEW, EL_OLD]
     assert refused(el, "confirmed")[0] == "guard_fell_back"
+    assert not os.path.exists(el.root + "/boot/loader/entries/accelnet-trial.conf")
     assert el.power_cycle() == EL_OLD
     # It named the old entry before, so restoring it is safe.
     assert go(el, "reverted")["phase"] == "disarmed"
     assert picture(el) == before
+
+
+def test_el_8_has_another_menu_for_uefi(el):
+    trees.write(pathlib.Path(el.root), {"/sys/firmware/efi/x": "", "/boot/efi/EFI/redhat/grub.cfg": text_of("el-9.cfg")})
+    trees.write(pathlib.Path(el.root), {"/etc/grub2-efi.cfg": trees.link("../boot/efi/EFI/redhat/grub.cfg")})
+    assert _boot_guard_loader.Grub(el).config == "/boot/efi/EFI/redhat/grub.cfg"
+    assert _boot_guard_loader.find_loader(el).kind == "grub-bls"
 
 
 class SuseHost(FakeHost):

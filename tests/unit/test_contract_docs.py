@@ -16,6 +16,8 @@ import documented
 import pytest
 import yaml
 from ansible_collections.accelnet.mana.plugins.filter.assess import FilterModule as AssessFilters
+from ansible_collections.accelnet.mana.plugins.filter.dpdk_ports import FilterModule as PortFilters
+from ansible_collections.accelnet.mana.plugins.filter.eal_args import FilterModule as EalFilters
 from ansible_collections.accelnet.mana.plugins.filter.plan import FilterModule as PlanFilters
 from ansible_collections.accelnet.mana.plugins.filter.verify import FilterModule as VerifyFilters
 from ansible_collections.accelnet.mana.plugins.module_utils import _facts, _packages
@@ -26,7 +28,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 SNAPSHOTS = [path for path in sorted((EXAMPLES / "snapshots").glob("*.json")) if not path.stem.startswith("broken-")]
 PLUGINS = sorted((ROOT / "plugins" / "modules").glob("*.py"))
 NAMES = [path.stem for path in PLUGINS]
-FILTERS = {**AssessFilters().filters(), **PlanFilters().filters(), **VerifyFilters().filters()}
+FILTERS = {
+    name: function
+    for group in (AssessFilters, EalFilters, PlanFilters, PortFilters, VerifyFilters)
+    for name, function in group().filters().items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -167,5 +173,5 @@ def test_every_key_that_a_filter_returns_is_documented(name: str, facts: list[di
     results = [FILTERS[name](host) for host in facts]
     rows = [row for result in results for row in (result if isinstance(result, list) else [result])]
     assert rows
-    keys = {key for row in rows for key in row}
+    keys = {key for row in rows if isinstance(row, dict) for key in row}
     assert [key for key in sorted(keys) if not re.search(r"C\(" + key + r"[.)]|\"" + key + r"\"", text)] == []

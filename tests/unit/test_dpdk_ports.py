@@ -196,7 +196,8 @@ def test_no_stack_of_interfaces_lets_the_connection_be_cut(stacks: list[tuple[st
     lowers: dict[str, list[str]] = {name: [] for name in NAMES[3:]}
     for name, below in stacks:
         lowers.setdefault(name, []).extend(below)
-    rows = [interface(name, lowers=tuple(below), addresses=("10.0.9.4",) if name == holder else ()) for name, below in lowers.items()]
+    addresses = {holder: ("10.0.9.4",)}
+    rows = [interface(name, lowers=tuple(below), addresses=addresses.get(name, ())) for name, below in lowers.items()]
     if holder not in lowers:
         rows.append(interface(holder, holder in NAMES[:3], addresses=("10.0.9.4",)))
     below, todo = set(), [holder]
@@ -219,7 +220,7 @@ TCP = """\
    2: 0100007F:1F90 0100007F:C351 01 00000000:00000000 00:00000000 00000000     0        0 4713 1 0000000000000000 100 0 0 10 0
 """
 TCP6 = """\
-  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+  sl  local_address                         remote_address                  st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0000000000000000FFFF00000500000A:0016 0000000000000000FFFF00000200000A:C350 01 00000000:00000000 02:0 0 0 0 4714 4 0 20 4 30 10 -1
    1: B80D0120000000000000000001000000:0016 B80D0120000000000000000002000000:C350 01 00000000:00000000 02:0 0 0 0 4715 4 0 20 4 30 10 -1
 """

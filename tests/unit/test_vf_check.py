@@ -446,6 +446,34 @@ def test_it_cannot_listen_where_somebody_does() -> None:
     assert error.value.reason == "bad_load"
 
 
+def test_the_traffic_is_led_through_the_nic() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        connection, bound = _traffic.connect(Endpoint("127.0.0.1", port, "lo", ["fe80::1", "127.0.0.5"]))
+        with connection, listener.accept()[0] as accepted:
+            assert accepted.getpeername()[0] == "127.0.0.5"
+            # Kernels before 5.7 let only root choose a device.
+            assert bound == "device" or os.geteuid() != 0
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).startswith(b"lo" if bound == "device" else b"")
+        with pytest.raises(AccelnetError):
+            _traffic.connect(Endpoint("127.0.0.1", port, "no-such-device", ["127.0.0.5"]))
+
+
+def test_who_may_not_choose_a_device_chooses_an_address() -> None:
+    class Plain(socket.socket):
+        def setsockopt(self, *_: t.Any) -> None:
+            raise PermissionError
+
+    with Plain(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        assert _traffic._bind(connection, socket.AF_INET, Endpoint("127.0.0.1", 1, "lo", ["127.0.0.5"])) == "address"
+        assert connection.getsockname()[0] == "127.0.0.5"
+
+
+def test_a_member_of_a_bond_has_no_address_to_be_bound_to() -> None:
+    with socket.socket() as connection:
+        assert _traffic._bind(connection, socket.AF_INET, Endpoint("127.0.0.1", 1, "eth0", [])) == "routes"
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "no such name.invalid"])
 def test_a_peer_that_does_not_listen(address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import collections.abc
+import hashlib
 import json
 import typing as t
 
 import pytest
 from guest import echo
+from lab.vm.donor import donor
 from lab.vm.lab import Lab
 from lab.vm.playbook import Played, play
 
+DONOR = "/root/donor.tar.gz"
 POLICY = {"driver_sources": ["inbox", "package", "backport"], "allow_untested_backport": True}
 ROLE: list[dict[str, t.Any]] = [
     {"name": "Drivers", "hosts": "all", "gather_facts": False, "roles": [{"role": "accelnet.mana.nic_driver"}]},
@@ -32,11 +35,17 @@ lsmod | awk 'NR > 1 {print $1}' | sort | sha256sum
 def bookworm() -> collections.abc.Iterator[Lab]:
     with Lab("debian-12", memory=3072, allow=("out-of-tree module", "module verification failed")) as lab:
         lab.connect()
+        lab.vm.ssh.put(donor("6.12"), DONOR)
         yield lab
 
 
 def run_role(lab: Lab, *options: str, check: bool = True, **variables: t.Any) -> Played:
-    return play(lab, ROLE, {"nic_driver_goal": "rdma", "nic_driver_policy": POLICY, **variables}, *options, check=check)
+    usual = {
+        "nic_driver_goal": "rdma",
+        "nic_driver_policy": POLICY,
+        "nic_driver_donor": {"path": DONOR, "sha256": hashlib.sha256(donor("6.12").read_bytes()).hexdigest()},
+    }
+    return play(lab, ROLE, {**usual, **variables}, *options, check=check)
 
 
 def module_path(lab: Lab, name: str) -> str:

@@ -28,6 +28,8 @@ from .vfio_user import Server
 
 TICK = 0.02  # seconds between two looks at the timers of responder and link
 
+MAX_LINES = 200_000  # of the log: a guest decides how many there are
+
 
 class DeviceServer:
     """Everything that one process serves."""
@@ -36,6 +38,7 @@ class DeviceServer:
         """:raises OSError: a socket or the log cannot be made"""
         self._loop = loop
         self._log: TextIO | None = config.log.open("a", encoding="utf-8", buffering=1) if config.log else None
+        self._lines = 0
         self.switch = Switch()
         self.functions = [Function(function, self.switch, self._trace_of(index)) for index, (_, function) in enumerate(config.functions)]
         self._servers = [Server(path, function, loop) for (path, _), function in zip(config.functions, self.functions, strict=True)]
@@ -62,7 +65,8 @@ class DeviceServer:
 
     def _trace_of(self, function: int) -> Any:
         def trace(event: dict[str, Any]) -> None:
-            if self._log is not None:
+            if self._log is not None and self._lines < MAX_LINES:
+                self._lines += 1
                 self._log.write(json.dumps({"function": function, **event}) + "\n")
 
         return trace

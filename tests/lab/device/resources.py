@@ -128,15 +128,6 @@ class Resources:
             raise Refused(STATUS_NO_RESOURCES, f"more than {MAX_PAGES} pages in DMA regions")
         return self.regions.add(region)
 
-    def take_region(self, handle: int, size: int) -> DmaRegion:
-        """A region that becomes a queue of that size: its handle is no longer good for anything else.
-
-        :raises Refused: no such region, or another size
-        """
-        region = self._region(handle, size)
-        self.regions.pop(handle)
-        return region
-
     def _region(self, handle: int, size: int) -> DmaRegion:
         if handle == INVALID_DMA_REGION:
             raise Refused(STATUS_INVALID_PARAMETER, "DMA region 0")
