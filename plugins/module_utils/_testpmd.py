@@ -10,12 +10,14 @@ Private to this collection. Python 3.6, standard library.
 import contextlib
 import ctypes
 import os
+import pty
 import re
 import select
 import shutil
 import signal
 import subprocess
 import time
+import tty
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import AccelnetError
@@ -177,23 +179,33 @@ class Session:
     def __init__(self, words: List[str], prefix: str, deadline: float) -> None:
         self._words, self._prefix, self._deadline = words, prefix, deadline
         self._data = b""
+        self._terminal = -1
         self._child: Any = None  # Popen, while the block runs
 
     @property
     def output(self) -> str:
-        return self._data.decode("utf-8", "replace")
+        return self._data.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def __enter__(self) -> "Session":
-        self._child = subprocess.Popen(
-            self._words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            bufsize=0,
-        )
+        # To a pipe it would write its prompts at once and all else at the end; to a terminal it writes line by line.
+        self._terminal, theirs = pty.openpty()
+        tty.setraw(theirs)
+        try:
+            self._child = subprocess.Popen(
+                self._words,
+                stdin=subprocess.PIPE,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment(),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                bufsize=0,
+            )
+        except BaseException:
+            os.close(self._terminal)
+            raise
+        finally:
+            os.close(theirs)
         try:
             self.expect(1)
         except BaseException:
@@ -219,16 +231,19 @@ class Session:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(5)
         child.wait()
+        os.close(self._terminal)
         # What a killed one leaves behind; its huge pages are unlinked since it began.
         shutil.rmtree("/var/run/dpdk/" + self._prefix, ignore_errors=True)
 
     def _read_until(self, done: Any, limit: float) -> bool:
         """Read until the condition holds; False when the time is up or testpmd ended."""
-        handle = self._child.stdout.fileno()
         while not done():
-            ready, _w, _x = select.select([handle], [], [], max(0.0, min(limit - time.monotonic(), 1.0)))
+            ready, _w, _x = select.select([self._terminal], [], [], max(0.0, min(limit - time.monotonic(), 1.0)))
             if ready:
-                part = os.read(handle, 65536)
+                try:
+                    part = os.read(self._terminal, 65536)
+                except OSError:
+                    part = b""  # EIO: nobody has the other end any more
                 if not part:
                     self._child.wait()
                     return False

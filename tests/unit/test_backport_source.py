@@ -591,10 +591,11 @@ static const int probe = TWO;
 #ifdef PROBE_QUOTED
 static const char probe[] = NAME;
 typedef char right_length[sizeof(NAME) == sizeof("a b") ? 1 : -1];
+typedef char right_text[sizeof(TEXT(abc)) == sizeof("abc") ? 1 : -1];
 #endif
 """
 # What kbuild records, with what it quotes in its way: the pound sign for make, the rest for a shell.
-RECORDED = "@CMD@_flags.o := cc -Wp,-MMD,flags.d -Iinclude -DNAME='\"a b\"' '-DPAIR(x)=$(pound)x' -c -o flags.o flags.c ; ./tools/objtool\n"
+RECORDED = "@CMD@_flags.o := cc -Wp,-MMD,flags.d -Iinclude -DNAME='\"a b\"' '-DTEXT(x)=$(pound)x' -c -o flags.o flags.c ; ./tools/objtool\n"
 KERNEL = 'flags.o:\n\t@echo "$(CURDIR)" >$(M)/folder; cp recorded $(M)/.flags.o.cmd\n'
 
 needs_compiler = pytest.mark.skipif(not (shutil.which("cc") and shutil.which("make")), reason="needs a compiler and make")

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.accelnet.mana.plugins.module_utils import _driver_reload as reload
+from ansible_collections.accelnet.mana.plugins.modules import driver_reload
 
 MAC = "00:22:48:71:c2:8c"
 TOKEN = "0123456789abcdef"
@@ -166,3 +172,68 @@ def test_a_nic_that_does_not_come_back_even_with_the_old_driver(tmp_path: Path) 
     host.command("modprobe", "exit 0")
     host.command("insmod", "exit 1")
     assert host.run().startswith("failed: not every NIC came back")
+
+
+# The module
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """A function that runs the module on a host of whose state the test says what it likes, and returns its answer."""
+    monkeypatch.setattr(reload, "STATE_DIRECTORY", str(tmp_path / "reload"))
+    monkeypatch.setattr(reload, "SCRIPT_PATH", str(tmp_path / "libexec" / "driver-reload"))
+    monkeypatch.setattr(reload, "users_of_verbs", lambda: ["testpmd (10)"] if (tmp_path / "verbs").exists() else [])
+    modules = {name: {**MODULE, "state": "module"} for name in reload.MODULES}
+    facts = {"nics": [nic(addresses=[])], "kernels": [{"release": "6.1.0", "running": True, "modules": modules}]}
+    monkeypatch.setattr(driver_reload._facts, "collect", lambda *_: facts)
+
+    def run(check: bool = False, stale: bool = True, **arguments: object) -> dict[str, Any]:
+        for entry in modules.values():
+            entry["loaded_srcversion"] = "old" if stale else "A"
+        content = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}})
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", content.encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(content))
+        with pytest.raises(SystemExit):
+            driver_reload.main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    return run
+
+
+def test_nothing_to_swap(module: Any) -> None:
+    assert module(state="started", stale=False)["changed"] is False
+
+
+def test_check_mode_starts_nothing(module: Any, tmp_path: Path) -> None:
+    answer = module(state="started", check=True)
+    assert (answer["changed"], answer["token"]) == (True, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_way_is_a_refusal(module: Any, tmp_path: Path) -> None:
+    (tmp_path / "verbs").touch()
+    answer = module(state="started")
+    assert answer["reason"] == "reload_refused"
+    assert answer["obstacles"] == ["testpmd (10) holds a verbs device"]
+
+
+@pytest.mark.parametrize("token", ["", "no such", TOKEN, "../../etc"])
+def test_a_token_of_no_swap(module: Any, token: str) -> None:
+    assert module(state="confirmed", token=token)["reason"] == "bad_token"
+
+
+@pytest.mark.parametrize(("state", "reason"), [("reverted: mana cannot be loaded", "reload_reverted"), ("confirmed", None)])
+def test_how_a_swap_ended(module: Any, tmp_path: Path, state: str, reason: str | None) -> None:
+    (tmp_path / "reload" / TOKEN).mkdir(parents=True)
+    (tmp_path / "reload" / TOKEN / "state").write_text(state + "\n")
+    answer = module(state="confirmed", token=TOKEN)
+    assert answer.get("reason") == reason
+    assert answer["result"] == state
+
+
+def test_two_swaps_at_once(module: Any, tmp_path: Path) -> None:
+    (tmp_path / "reload" / TOKEN).mkdir(parents=True)
+    (tmp_path / "reload" / TOKEN / "state").write_text("loading\n")
+    answer = module(state="started")
+    assert (answer["reason"], TOKEN in answer["msg"]) == ("reload_refused", True)

@@ -408,7 +408,7 @@ def test_strangers_do_not_keep_a_client_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(_traffic_server, "_LOGIN_LIMIT", 0.2)
     server = a_server()
     with running(server), contextlib.ExitStack() as stack:
-        for _ in range(_traffic_server._MOST + 4):
+        for _number in range(_traffic_server._MOST + 4):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
         load = _traffic.open_peer(Endpoint("127.0.0.1", server.port, None, []), TOKEN)
         load.pump(0.01)
@@ -520,7 +520,7 @@ PARAMS = {
         {"timeout": 0},
         {"token": "short"},
     ],
-    ids=lambda wrong: str(wrong),
+    ids=str,
 )
 def test_values_that_cannot_be(wrong: dict[str, t.Any]) -> None:
     vf_check.check(PARAMS)
