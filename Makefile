@@ -8,7 +8,7 @@ export PYTHON
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup matrix clean
+.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup lab-backport matrix clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -57,6 +57,9 @@ lab-down: setup-run ## end the VMs that lab-shell left running
 
 lab-test: setup lab-setup ## all tests that boot VMs, also those that CI leaves out
 	@scripts/test lab $(ARGS)
+
+lab-backport: setup lab-setup ## Debian 12 reaches rdma by a backport in a VM, and goes back
+	@scripts/test lab tests/vm/test_nic_driver.py
 
 matrix: setup lab-setup ## what CI leaves out: more kernels, more releases, more faults
 	@scripts/test matrix $(ARGS)

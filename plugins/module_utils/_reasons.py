@@ -455,7 +455,11 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "The numbers of queues differ or are no power of two, which net_mana refuses.",
         "Use 1, 2, 4, 8, 16 or 32 in both directions.",
     ),
-    ("bad_descriptors", "A queue with fewer than 64 descriptors does not work with net_mana.", "Use 64 or more; 256 is usual."),
+    (
+        "bad_descriptors",
+        "The number of descriptors of a queue is no multiple of 64, which net_mana wants.",
+        "Use 64, 128, 256 and so on; 256 is usual.",
+    ),
     (
         "bad_record",
         "The record of what was there before the first change is damaged.",

@@ -25,7 +25,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._system import envir
 
 MODES = ("rxonly", "txonly", "io", "mac", "macswap", "flowgen", "icmpecho", "csum")
 PROMPT = b"testpmd> "
-MIN_DESCRIPTORS = 64  # below it net_mana fails
+MIN_DESCRIPTORS = 64  # net_mana takes multiples of it
 POLITE = 15.0  # seconds that it has to quit
 _OUTPUT_LIMIT = 4 << 20  # bytes
 
@@ -43,8 +43,8 @@ def obstacles(facts: Dict[str, Any], macs: List[str], rx_queues: int, tx_queues:
                 "bad_queues", "{0} receive and {1} transmit queues: net_mana wants as many, a power of two".format(rx_queues, tx_queues)
             )
         )
-    if descriptors < MIN_DESCRIPTORS:
-        found.append(Obstacle("bad_descriptors", "{0} descriptors: fewer than {1} do not work".format(descriptors, MIN_DESCRIPTORS)))
+    if descriptors < MIN_DESCRIPTORS or descriptors % MIN_DESCRIPTORS:
+        found.append(Obstacle("bad_descriptors", "{0} descriptors: net_mana wants a multiple of {1}".format(descriptors, MIN_DESCRIPTORS)))
     pools = facts.get("hugepages")
     if pools is not None and not any(pool["free"] for pool in pools):
         found.append(Obstacle("hugepages_missing", "no huge page is free"))
@@ -150,18 +150,33 @@ def parse(text: str, seconds: float) -> List[Dict[str, Any]]:
 
 # What testpmd prints -> the reason, the more telling first.
 _SIGNS = (
-    (re.compile(r"(?:ret|error|err(?:no)?)[ =:]*-?19\b|No such device", re.I), "vf_up"),
-    (
-        re.compile(r"No (?:free|available).{0,40}hugepages|Cannot (?:get|init).{0,20}(?:hugepage|memory)|not enough memory", re.I),
-        "hugepages_missing",
-    ),
-    (re.compile(r"No (?:probed )?ethernet devices|No ports|Number of ports is 0|Invalid (?:EAL )?arg", re.I), "testpmd_no_port"),
+    (re.compile(r"Only support equal number of rx/tx queues|power of 2|power of two"), "bad_queues"),
+    (re.compile(r"Invalid value for nb_[rt]x_desc"), "bad_descriptors"),
+    (re.compile(r"queues -19\b|ret(?:urned)? -19\b|No such device"), "vf_up"),
+    (re.compile(r"No free \d+ kB hugepages|Cannot get hugepage|[Cc]annot allocate memory|[Nn]ot enough memory"), "hugepages_missing"),
+    (re.compile(r"No probed ethernet devices|max_rx_queues \(0\)"), "testpmd_no_port"),
 )
+# In interactive mode it goes on without ports, as if nothing were wrong.
+_GAVE_UP = re.compile(r"No probed ethernet devices|Start ports failed|Fail to (?:start|configure) port|Not all ports were started")
+
+
+def gave_up(text: str) -> bool:
+    """Whether a testpmd that still runs has no port to forward on."""
+    return bool(_GAVE_UP.search(text))
 
 
 def why(text: str) -> str:
     """The reason code of an output of a testpmd that failed."""
     return next((reason for sign, reason in _SIGNS if sign.search(text)), "testpmd_failed")
+
+
+_COMPLAINT = re.compile(r"\bfail|\berror\b|No such|annot|No probed|Only support|Invalid|No free", re.I)
+
+
+def complaints(text: str) -> str:
+    """The lines that say what went wrong."""
+    lines = [line.strip() for line in text.splitlines() if _COMPLAINT.search(line) and "- ignore" not in line]
+    return " | ".join(lines)[:500]
 
 
 def tail(text: str, count: int = 20) -> List[str]:
@@ -258,9 +273,12 @@ class Session:
             return
         if self._child.poll() is None:
             raise AccelnetError("testpmd_timeout", "dpdk-testpmd did not answer in time")
-        raise AccelnetError(
-            why(self.output), "dpdk-testpmd ended ({0}): {1}".format(self._child.returncode, " | ".join(tail(self.output, 3)))
-        )
+        raise AccelnetError(why(self.output), "dpdk-testpmd ended ({0}): {1}".format(self._child.returncode, complaints(self.output)))
+
+    def demand_ports(self) -> None:
+        """Raises AccelnetError when it could not start the ports."""
+        if gave_up(self.output):
+            raise AccelnetError(why(self.output), "dpdk-testpmd could not start its ports: {0}".format(complaints(self.output)))
 
     def say(self, text: str) -> None:
         """Give a command and wait for the prompt after it."""
@@ -300,11 +318,13 @@ def forward(
     session = Session(words, prefix, time.monotonic() + timeout + seconds)
     try:
         with signals_raise(), session:
+            session.demand_ports()
             session.say("show port info all")
             session.say("show port stats all")
             session.say("show port xstats all")
             begin = time.monotonic()
             session.say("start tx_first" if tx_first else "start")
+            session.demand_ports()
             session.listen(seconds)
             session.say("stop")
             measured = time.monotonic() - begin

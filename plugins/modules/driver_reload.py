@@ -120,6 +120,7 @@ obstacles:
 import binascii
 import os
 import time
+from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.accelnet.mana.plugins.module_utils import _driver_reload as reload
@@ -129,7 +130,7 @@ from ansible_collections.accelnet.mana.plugins.module_utils._reasons import Acce
 POLL = 0.5
 
 
-def _write(path, text, mode):
+def _write(path: str, text: str, mode: int) -> None:
     temporary = path + ".new"
     with open(temporary, "w", encoding="utf-8") as stream:
         stream.write(text)
@@ -137,7 +138,7 @@ def _write(path, text, mode):
     os.rename(temporary, path)
 
 
-def _state(directory):
+def _state(directory: str) -> str:
     try:
         with open(os.path.join(directory, "state"), encoding="utf-8") as stream:
             return stream.read().strip()
@@ -145,7 +146,7 @@ def _state(directory):
         return "starting"
 
 
-def _unfinished():
+def _unfinished() -> List[str]:
     """Directory names of swaps that have not ended."""
     if not os.path.isdir(reload.STATE_DIRECTORY):
         return []
@@ -153,10 +154,10 @@ def _unfinished():
     return [name for name in names if _state(os.path.join(reload.STATE_DIRECTORY, name)).split(":")[0] not in reload.FINAL]
 
 
-def _start(module):
+def _start(module: AnsibleModule) -> None:
     facts = _facts.collect("/", None, None, ["nics", "kernels"])
-    running = next((kernel for kernel in facts["kernels"] if kernel["running"]), None)
-    if running is None:
+    running = next((kernel for kernel in facts["kernels"] if kernel["running"]), {})
+    if not running:
         module.fail_json(msg="the running kernel has no modules below /lib/modules", reason="bad_kernel")
     wanted = [name for name in reversed(reload.MODULES) if name in module.params["modules"]]
     loaded = {name: bool(running["modules"][name]["loaded"]) for name in reload.MODULES}
@@ -204,14 +205,14 @@ def _start(module):
     module.exit_json(changed=True, token=token, unit=unit, loaded=loaded)
 
 
-def _protected(nics):
+def _protected(nics: Optional[List[Dict[str, Any]]]) -> List[str]:
     """MACs of the NICs that hold a local address of an established ssh connection."""
     address = (os.environ.get("SSH_CONNECTION") or "").split()
     local = address[2] if len(address) == 4 else None
     return [nic["mac"] for nic in nics or [] if local in [entry.split("/")[0] for entry in nic["addresses"] or []]]
 
 
-def _confirm(module):
+def _confirm(module: AnsibleModule) -> None:
     token = module.params["token"] or ""
     directory = os.path.join(reload.STATE_DIRECTORY, token)
     if not reload.is_token(token) or not os.path.isdir(directory):
@@ -234,7 +235,7 @@ def _confirm(module):
     module.exit_json(changed=True, result=state)
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["started", "confirmed"], "required": True},

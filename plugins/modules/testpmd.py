@@ -44,7 +44,7 @@ options:
     description: Transmit queues, when they are to differ from O(queues); MANA cannot do that.
     type: int
   descriptors:
-    description: Descriptors of each queue, at least 64.
+    description: Descriptors of each queue, a multiple of 64.
     type: int
     default: 256
   mbufs:

@@ -263,7 +263,7 @@ def test_the_modules_are_of_this_package_and_this_kernel(built: Built) -> None:
     if "mana_ib" in fields:
         assert set(fields["mana_ib"]["alias"]) == AUXILIARY[built.donor]
         assert fields["mana_ib"]["import_ns"] == ["NET_MANA"]
-        assert {"mana", "ib_core", "ib_uverbs"} <= set(fields["mana_ib"]["depends"][0].split(","))
+        assert {"mana", "ib_core"} <= set(fields["mana_ib"]["depends"][0].split(","))
 
 
 def test_the_probes_answer_as_recorded(built: Built) -> None:

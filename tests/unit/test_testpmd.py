@@ -65,10 +65,25 @@ def test_what_the_virtual_function_carried() -> None:
 
 @pytest.mark.parametrize(
     "name, reason",
-    [("vf_up", "vf_up"), ("no_hugepages", "hugepages_missing"), ("too_many_mbufs", "hugepages_missing"), ("no_port", "testpmd_no_port")],
+    [
+        ("vf_up", "vf_up"),
+        ("no_hugepages", "hugepages_missing"),
+        ("too_many_mbufs", "hugepages_missing"),
+        ("no_port", "testpmd_no_port"),
+        ("unequal_queues", "bad_queues"),
+        ("few_descriptors", "bad_descriptors"),
+    ],
 )
 def test_recorded_failures_have_reasons(name: str, reason: str) -> None:
     assert _testpmd.why(text(name)) == reason
+    assert not _testpmd.gave_up(text("txonly"))
+
+
+@pytest.mark.parametrize("name", ["vf_up", "unequal_queues", "few_descriptors"])
+def test_a_prompt_is_no_success(name: str) -> None:
+    """In interactive mode testpmd asks for commands although it has no port."""
+    assert "testpmd> start" in text(name)
+    assert _testpmd.gave_up(text(name).partition("testpmd> ")[0])
 
 
 def test_other_failures_have_one_too() -> None:
@@ -100,7 +115,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         ({}, {"rx_queues": 3, "tx_queues": 3}, "bad_queues"),
         ({}, {"rx_queues": 2, "tx_queues": 4}, "bad_queues"),
         ({}, {"rx_queues": 0, "tx_queues": 0}, "bad_queues"),
-        ({}, {"descriptors": 63}, "bad_descriptors"),
+        ({}, {"descriptors": 32}, "bad_descriptors"),
+        ({}, {"descriptors": 100}, "bad_descriptors"),
     ],
 )
 def test_what_is_known_to_fail_is_found_before(changes: dict[str, Any], arguments: dict[str, int], reason: str) -> None:
@@ -140,6 +156,8 @@ while True:
     line = sys.stdin.readline().strip()
     if {what!r} == "deaf" and line.startswith("stop"):
         time.sleep(1000)
+    if {what!r} == "no ports" and line.startswith("start"):
+        print("Not all ports were started")
     if {what!r} == "crashes" and line.startswith("start"):
         os.kill(os.getpid(), 11)
     if line == "quit" or not line:
@@ -191,7 +209,13 @@ def test_a_session(program: Any) -> None:
 
 @pytest.mark.parametrize(
     "what, reason, timeout",
-    [("dies", "vf_up", 30.0), ("silent", "testpmd_timeout", 1.0), ("deaf", "testpmd_timeout", 2.0), ("crashes", "testpmd_failed", 30.0)],
+    [
+        ("dies", "vf_up", 30.0),
+        ("silent", "testpmd_timeout", 1.0),
+        ("deaf", "testpmd_timeout", 2.0),
+        ("crashes", "testpmd_failed", 30.0),
+        ("no ports", "testpmd_failed", 30.0),
+    ],
 )
 def test_whatever_it_does_it_ends_with_a_reason(
     program: Any, what: str, reason: str, timeout: float, monkeypatch: pytest.MonkeyPatch
@@ -207,7 +231,8 @@ def test_whatever_it_does_it_ends_with_a_reason(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_it_ends_when_we_are_killed(program: Any, number: int) -> None:
     path = program("works")
-    script = "import sys; from ansible_collections.accelnet.mana.plugins.module_utils import _testpmd as t; t.forward(sys.argv[1:], 'none', 600.0, 600.0)"
+    script = "import sys; from ansible_collections.accelnet.mana.plugins.module_utils import _testpmd as t; "
+    script += "t.forward(sys.argv[1:], 'none', 600.0, 600.0)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ours = subprocess.Popen([sys.executable, "-c", script, path], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

@@ -147,7 +147,7 @@ def test_a_power_cut_and_then_a_good_kernel(machine: Host) -> None:
     assert code == 0 and "changed=0" in out, out
 
 
-@pytest.mark.lab_matrix
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("files", "deadline", "happened"),
     [

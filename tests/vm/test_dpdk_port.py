@@ -132,7 +132,7 @@ def test_without_any_of_it_testpmd_says_what_is_missing(trixie: Lab) -> None:
     result = run_testpmd(trixie, check=False, queues=3, descriptors=32)
     assert result["failed"]
     assert result["reason"] == "testpmd_missing"
-    for word in ("huge page", "power of two", "fewer than 64", "is up"):
+    for word in ("huge page", "power of two", "multiple of 64", "is up"):
         assert word in result["msg"]
 
 

@@ -48,7 +48,7 @@ class Ethernet:
     params=[
         pytest.param("debian-13", id="6.12"),
         pytest.param("debian-12", id="6.1"),
-        pytest.param("debian-13-backports", id="newest", marks=pytest.mark.lab_matrix),
+        pytest.param("debian-13-backports", id="newest", marks=pytest.mark.matrix),
     ],
 )
 def ethernet(request: pytest.FixtureRequest) -> collections.abc.Iterator[Ethernet]:

@@ -17,7 +17,7 @@ from guest import LOAD, RESPONDER, echo, start, wait_for, wait_for_traffic
 from lab.vm.lab import FunctionSpec, Lab, VmSpec
 from lab.vm.qemu import NumaNode
 
-pytestmark = pytest.mark.lab_matrix
+pytestmark = pytest.mark.matrix
 
 
 @pytest.fixture(scope="module", params=["debian-13", "debian-13-backports"], ids=["6.12", "newest"])

@@ -16,6 +16,9 @@ from lab.vm.donor import donor
 from lab.vm.lab import Lab
 from lab.vm.playbook import Played, play
 
+# A compiler in a guest without acceleration takes its time.
+pytestmark = pytest.mark.matrix
+
 DONOR = "/root/donor.tar.gz"
 POLICY = {"driver_sources": ["inbox", "package", "backport"], "allow_untested_backport": True}
 ROLE: list[dict[str, t.Any]] = [

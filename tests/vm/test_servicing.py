@@ -67,7 +67,7 @@ class Serviced:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("debian-13", id="6.12"), pytest.param("debian-13-backports", id="newest", marks=pytest.mark.lab_matrix)],
+    params=[pytest.param("debian-13", id="6.12"), pytest.param("debian-13-backports", id="newest", marks=pytest.mark.matrix)],
 )
 def serviced(request: pytest.FixtureRequest) -> collections.abc.Iterator[Serviced]:
     with Lab(request.param, functions=(FunctionSpec(options={"hwc_timeout_ms": PATIENCE}),)) as lab:

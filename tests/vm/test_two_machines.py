@@ -58,7 +58,7 @@ def test_a_function_goes_and_the_other_stays(pair: Lab) -> None:
     pair.connect()
 
 
-@pytest.mark.lab_matrix
+@pytest.mark.matrix
 def test_two_labs_on_one_wire(tmp_path: Path) -> None:
     ends = tmp_path / "one.sock", tmp_path / "two.sock"
     with contextlib.ExitStack() as stack:

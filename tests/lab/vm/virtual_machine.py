@@ -167,11 +167,17 @@ class VirtualMachine:
     def interface(self, mac: str, driver: str = "", timeout: float = 120.0) -> str:
         """Name of the interface with this MAC, and this driver if there are several. Waits, for so many seconds, until it appears."""
         deadline = time.monotonic() + timeout
+        seen: list[str] = []
         while True:
             rows = [line.split(" ") for line in self.run(_INTERFACES).out.splitlines()]
             found = [row[0] for row in rows if row[1].lower() == mac.lower() and driver in ("", row[2])]
             if len(found) == 1:
-                return found[0]
+                if found == seen:
+                    return found[0]
+                # udev renames what is new: only a name that is still there when udev is done will stay.
+                self.run(["udevadm", "settle"])
+                seen = found
+                continue
             if len(found) > 1 or time.monotonic() > deadline:
                 raise LabError(f"{self.name}: {len(found)} interfaces with {mac} {driver}: {'; '.join(' '.join(row) for row in rows)}")
             self.check()
