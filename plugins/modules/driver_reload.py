@@ -156,7 +156,7 @@ def _unfinished() -> List[str]:
 
 def _start(module: AnsibleModule) -> None:
     facts = _facts.collect("/", None, None, ["nics", "kernels"])
-    running = next((kernel for kernel in facts["kernels"] if kernel["running"]), {})
+    running: Dict[str, Any] = next((kernel for kernel in facts["kernels"] if kernel["running"]), {})
     if not running:
         module.fail_json(msg="the running kernel has no modules below /lib/modules", reason="bad_kernel")
     wanted = [name for name in reversed(reload.MODULES) if name in module.params["modules"]]

@@ -20,6 +20,9 @@ import sys
 import pytest
 from lab.vm.lab import Lab
 
+# Kernels are installed and booted several times.
+pytestmark = pytest.mark.matrix
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = "linux-image-6.12-cloud-amd64"
 PATIENCE = 3000  # seconds for a playbook; a trial that fails takes two boots

@@ -20,6 +20,9 @@ from lab.vm.audit import audit, verdicts
 from lab.vm.lab import Lab
 from lab.vm.playbook import Played, play
 
+# Packages are installed and the machine is booted again.
+pytestmark = pytest.mark.matrix
+
 ROLES = ("rdma_core", "dpdk", "dpdk_port")
 QUEUE = 256
 # Everything that a run could touch: contents of files, packages, the NICs and the huge pages.

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from lab.vm.lab import Lab
 
+# Images with a boot loader are built.
+pytestmark = pytest.mark.matrix
+
 LabFactory = collections.abc.Callable[..., Lab]
 TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 300.0
@@ -58,7 +61,7 @@ def command_lines() -> str:
 
 @pytest.mark.parametrize(
     "guest",
-    ["debian-12-uefi", pytest.param("debian-13-uefi", marks=pytest.mark.matrix), pytest.param("debian-12-bios", marks=pytest.mark.matrix)],
+    ["debian-12-uefi", "debian-13-uefi", "debian-12-bios"],
 )
 def test_grub_of_the_guest_decides_what_is_booted(guest: str, lab: LabFactory) -> None:
     vm = lab(guest, vports=0).vm

@@ -16,6 +16,9 @@ import pytest
 from guest import RESPONDER, vport
 from lab.vm.lab import Lab
 
+# Fault after fault, some of which have to be waited for.
+pytestmark = pytest.mark.matrix
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAY = """
 - name: Verify
