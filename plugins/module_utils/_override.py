@@ -177,6 +177,7 @@ def write_list(system: System, overrides: Dict[str, str]) -> None:
     else:
         removed = [system.remove(path) for path in (WANTED, UNIT, SCRIPT, LIST)]
         changed = any(removed)
+        system.tidy("/etc/accelnet", "/usr/libexec/accelnet")
     if changed and system.exists("/run/systemd/system"):
         system.run(["systemctl", "daemon-reload"])
 

@@ -135,6 +135,7 @@ class Record:
         if ours and self.system.act("remove {0}".format(" ".join(ours))):
             self._remove(ours)
         self.system.remove(self.path)
+        self.system.tidy("/var/lib/accelnet")
 
     def _remove(self, names: List[str]) -> None:
         kind = manager(self.system)

@@ -203,14 +203,14 @@ class Ports:
     # --- taking back
 
     def take_back(self, macs: List[str]) -> None:
-        """Give these NICs back to the kernel; an empty list is all, and the huge pages too."""
+        """Give these NICs back to the kernel, an empty list is all; and the huge pages when none is left."""
         if not self.had_record:
             return
-        everything = not macs
-        leaving = [port for port in self.record["ports"] if everything or port["mac"] in macs]
+        leaving = [port for port in self.record["ports"] if not macs or port["mac"] in macs]
         staying = [port for port in self.record["ports"] if port not in leaving]
-        if not leaving and not everything:
+        if macs and not leaving:
             return
+        everything = not staying
         system = self.system
         for port in leaving:
             if port["mode"] == "netvsc" and port["vmbus_device"]:
@@ -235,6 +235,7 @@ class Ports:
             system.remove(RECORD)
         if system.names(_eal.OUTPUT) and not system.check:
             _eal.write_args(system.root, 0.0)
+        system.tidy(_eal.OUTPUT, "/run/accelnet", "/usr/libexec/accelnet", "/var/lib/accelnet")
 
     def _rewrite_for(self, macs: List[str]) -> Any:
         """The files by MAC for those that stay; all others are of no MAC."""

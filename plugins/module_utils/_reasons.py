@@ -52,6 +52,44 @@ _ROWS: Tuple[Tuple[str, str, str], ...] = (
         "This flavour of the distribution's kernel is built without the driver.",
         "Install another kernel flavour, or allow a newer kernel or a backport in driver_sources.",
     ),
+    # Sources of backports
+    (
+        "donor_missing",
+        "The source of the newer kernel is not where it was said to be.",
+        "Install the package that brings it, or name an archive or directory with nic_driver_donor.",
+    ),
+    (
+        "donor_corrupt",
+        "The archive with the source of the newer kernel cannot be read to its end.",
+        "Download it again, and compare its checksum.",
+    ),
+    (
+        "donor_unsafe",
+        "The archive with the source of the newer kernel has members that no kernel has.",
+        "Use the distribution's or kernel.org's archive.",
+    ),
+    (
+        "donor_checksum_mismatch",
+        "The archive has another checksum than the one that was given.",
+        "Download it again, or correct the checksum if you trust the archive.",
+    ),
+    ("donor_incomplete", "The source lacks the drivers mana or mana_ib.", "Use the source of Linux 6.12 or newer."),
+    ("donor_version_unknown", "The source does not tell its version.", "Name it with the option version."),
+    (
+        "donor_older_than_target",
+        "The source is older than the kernel that is to get its drivers.",
+        "Use the source of a newer kernel: the compat layer leads from new to old only.",
+    ),
+    (
+        "donor_edit_mismatch",
+        "The compat layer does not know this source: one of its edits does not fit.",
+        "Use a donor that docs/compatibility.md names, and report this one.",
+    ),
+    ("bad_target_release", "A kernel release is malformed.", "Give releases as uname -r prints them."),
+    ("bad_modules", "The modules that were asked for cannot be built without each other.", "Ask for mana alone, or for mana and mana_ib."),
+    ("compat_invalid", "The compat layer is not whole.", "Install the collection again, or repair the directory that was given."),
+    ("dest_not_ours", "The directory for the assembled source has content of somebody else.", "Choose another directory, or remove it."),
+    ("dest_not_writable", "The assembled source cannot be written.", "Make room, or mount the file system writable."),
     (
         "reload_refused",
         "The drivers in memory were not swapped: something that uses them is in the way.",

@@ -7,6 +7,7 @@ With another root than ``/`` files go below it and no command is run: that is ho
 Private to this collection. Python 3.6, standard library.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -107,6 +108,12 @@ class System:
         if self.act("remove {0}".format(path)):
             os.unlink(self.place(path))
         return True
+
+    def tidy(self, *directories: str) -> None:
+        """Remove directories of ours that are empty now. That alone counts as no change."""
+        for path in directories if not self.check else ():
+            with contextlib.suppress(OSError):
+                os.rmdir(self.place(path))
 
     def symlink(self, path: str, target: str) -> bool:
         """Make a link with this target; whether that changed anything."""

@@ -50,7 +50,7 @@ options:
         type: str
   macs:
     description:
-      - With O(state=absent), MAC addresses of the NICs that go back. Without any all go, and the huge pages too.
+      - With O(state=absent), MAC addresses of the NICs that go back, by default all. When none is left the huge pages go too.
     type: list
     elements: str
     default: []

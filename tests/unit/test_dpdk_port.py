@@ -128,6 +128,8 @@ def test_a_port_lasts_and_goes_back_without_a_trace(host: Path) -> None:
     assert (back["changed"], back["not_restored"], back["ports"]) == (True, [], [])
     assert ["ip", "link", "set", "dev", "enP1s0", "up"] in back["commands"]
     flags.write_text("0x1003\n")
+    for name in ("run/accelnet", "usr/libexec/accelnet", "var/lib/accelnet"):
+        assert not (host / name).exists()
     assert content(host) == before
     assert not run_module(host, state="absent")["changed"]
 
@@ -141,6 +143,9 @@ def test_one_of_two_goes_back(host: Path) -> None:
     assert file(host, POOL + "/nr_hugepages") == "256\n"
     assert file(host, _eal.OUTPUT + "/default.args") == f"-a\n7870:00:00.0,mac={OTHER}\n"
     assert not run_module(host, state="absent", macs=[DATA])["changed"]
+    # With the last one everything goes.
+    assert run_module(host, state="absent", macs=[OTHER])["hugepages"] == [{"size_kb": 2048, "node": 0, "total": 0}]
+    assert not (host / "var/lib/accelnet").exists()
 
 
 def test_what_was_there_before_is_put_back(host: Path) -> None:

@@ -132,6 +132,11 @@ def test_it_is_given_back_to_the_driver_that_the_kernel_chooses(vmbus: Vmbus) ->
     assert not set_driver(vmbus.root, None).changed
 
 
+def test_what_is_not_overridden_is_not_released(vmbus: Vmbus) -> None:
+    code, _output = _override.run_script(System(str(vmbus.root)), ["release", GUID])
+    assert (code, vmbus.driver(GUID), vmbus.override(GUID)) == (0, "hv_netvsc", "(null)")
+
+
 def test_check_mode_touches_nothing(vmbus: Vmbus) -> None:
     before = sorted(map(str, vmbus.root.rglob("*")))
     assert set_driver(vmbus.root, UIO, check=True).changed

@@ -87,9 +87,10 @@ def test_what_others_need_by_now_stays_and_is_told(tmp_path: Path, packages: Pac
 
 def test_an_upgrade_cannot_be_taken_back_and_is_told(tmp_path: Path, packages: Packages) -> None:
     install(tmp_path, packages, ibverbs="56", libmana="56")
+    install(tmp_path, packages, ibverbs="57")
     back = record(tmp_path)
     back.take_away()
-    assert packages.installed == {"libc": "2", "ibverbs": "56"}
+    assert packages.installed == {"libc": "2", "ibverbs": "57"}
     assert back.not_restored == ["ibverbs was upgraded from 50"]
 
 

@@ -160,6 +160,8 @@ while True:
         print("Not all ports were started")
     if {what!r} == "crashes" and line.startswith("start"):
         os.kill(os.getpid(), 11)
+    if {what!r} == "stays" and not line:
+        time.sleep(1000)
     if line == "quit" or not line:
         break
     sys.stdout.write(line + "\\n" + (answers.get(line) or [""]).pop(0) + "testpmd> ")
@@ -230,7 +232,7 @@ def test_whatever_it_does_it_ends_with_a_reason(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_it_ends_when_we_are_killed(program: Any, number: int) -> None:
-    path = program("works")
+    path = program("stays")
     script = "import sys; from ansible_collections.accelnet.mana.plugins.module_utils import _testpmd as t; "
     script += "t.forward(sys.argv[1:], 'none', 600.0, 600.0)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
