@@ -525,7 +525,7 @@ class Worker:
             return told
         if (self.host.read(files.BOOTED) or "").startswith(record["token"]):
             return "it came up, and then crashed or was restarted before it was confirmed"
-        return "it never mounted its file systems: a panic, no root file system, or the boot loader did not start it"
+        return "it never mounted its file systems: a panic, no root, emergency or rescue mode, or the boot loader did not start it"
 
     def _settle_fallen(self) -> None:
         """Clean up after a trial that failed. The old kernel's entry stays the default: the rule might start the failed one again."""

@@ -57,7 +57,7 @@ def is_plain_path(path: str) -> bool:
 class _Member(tarfile.TarInfo):
     """A member whose headers cannot fill the memory: long names and attributes have a size of their own."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # pylint: disable=arguments-renamed
         if not self.isreg() and self.size > _MAX_HEADER:
             raise BackportError("donor_unsafe", "the archive has a header of {0} bytes".format(self.size))
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]

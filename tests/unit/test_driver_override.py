@@ -58,7 +58,7 @@ class Vmbus:
 
     def _unbound(self, guid: str) -> bool:
         """The kernel has unbound a device when the write returns; our other thread may take a moment."""
-        for _ in range(500):
+        for _attempt in range(500):
             if self.driver(guid) is None:
                 return True
             time.sleep(0.01)
