@@ -293,8 +293,8 @@ class SystemdBoot(GrubBls):
     kind = "systemd-boot"
     suffix = ".conf"
 
-    def __init__(self, host: Host) -> None:
-        Loader.__init__(self, host)
+    def __init__(self, host: Host) -> None:  # pylint: disable=super-init-not-called
+        Loader.__init__(self, host)  # pylint: disable=non-parent-init-called
         tree = host.look()
         folders = [folder for folder in ("/efi", "/boot/efi", "/boot") if tree.exists(folder + "/loader/entries")]
         self.directory = (folders[0] if folders else "/boot") + "/loader/entries"

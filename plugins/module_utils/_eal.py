@@ -128,4 +128,4 @@ def write_args(root: str = "", wait: float = WAIT) -> List[str]:
 
 if __name__ == "__main__":
     for missing in write_args():
-        print("accelnet: no virtual function of {0} yet".format(missing), file=sys.stderr)
+        sys.stderr.write("accelnet: no virtual function of {0} yet\n".format(missing))
