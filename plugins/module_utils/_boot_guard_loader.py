@@ -18,7 +18,7 @@ _EFI_VARIABLES = "/sys/firmware/efi/efivars/"
 _LOADER_GUID = "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"  # systemd's boot loader interface
 _BLS = "/boot/loader/entries"
 _TRIAL_BLS = "accelnet-trial.conf"
-_SAVED = re.compile(r"^\s*set default=\"?\$\{saved_entry\}", re.M)
+_SAVED = re.compile(r"^[ \t]*set default=\"?\$\{saved_entry\}", re.M)
 
 
 class Loader:
