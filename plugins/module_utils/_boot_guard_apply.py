@@ -104,9 +104,9 @@ class Worker:
             "reverted": self._reverted,
         }
         try:
-            if options.check or options.state == "info":
+            if options.check or options.state == "told":
                 self._load()
-                if options.state != "info":
+                if options.state != "told":
                     steps[options.state]()
             else:
                 with self._locked():
@@ -157,7 +157,7 @@ class Worker:
             self.record = json.loads(text) if text else None
         except ValueError:
             # Reverting goes by our marks then.
-            if self.options.state not in ("reverted", "info"):
+            if self.options.state not in ("reverted", "told"):
                 raise AccelnetError("guard_failed", "{0} is damaged: revert first".format(files.STATE))
 
     def _save(self) -> None:

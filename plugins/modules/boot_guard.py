@@ -31,9 +31,9 @@ options:
         V(guard_fell_back) when the old kernel is back.
       - V(reverted) gives up a trial, restores what was there before and removes the guard. The rule for the default entry stays as
         it is when it would boot a kernel that failed, see O(force).
-      - V(info) only tells.
+      - V(told) only tells.
     type: str
-    choices: [armed, trial, confirmed, reverted, info]
+    choices: [armed, trial, confirmed, reverted, told]
     required: true
   kernel:
     description:
@@ -221,7 +221,7 @@ def diff(before: Dict[str, Any], result: Dict[str, Any], check: bool) -> Dict[st
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["armed", "trial", "confirmed", "reverted", "info"]},
+            "state": {"type": "str", "required": True, "choices": ["armed", "trial", "confirmed", "reverted", "told"]},
             "kernel": {"type": "str"},
             "token": {"type": "str", "no_log": False},
             "deadline": {"type": "int", "default": 1500},
@@ -236,11 +236,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = _boot_guard_apply.Options(check=module.check_mode, **module.params)
-    if os.geteuid() != 0 and options.state != "info" and not options.check:
+    if os.geteuid() != 0 and options.state != "told" and not options.check:
         module.fail_json(msg="only root may change what is booted (use become)", reason="guard_failed")
     worker = _boot_guard_apply.Worker(options)
     try:
-        before = _boot_guard_apply.Worker(options._replace(state="info")).run()
+        before = _boot_guard_apply.Worker(options._replace(state="told")).run()
         worker.run()
     except AccelnetError as error:
         module.fail_json(msg=error.message, reason=error.reason, **worker.result)

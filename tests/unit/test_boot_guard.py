@@ -26,7 +26,7 @@ MACHINE = "0123456789abcdef0123456789abcdef"
 EL_OLD, EL_NEW = "5.14.0-427.13.1.el9_4.x86_64", "5.14.0-503.11.1.el9_5.x86_64"
 SLES_OLD, SLES_NEW = "5.14.21-150400.24.108-azure", "6.4.0-150600.8.5-azure"
 OPTIONS = _boot_guard_apply.Options(
-    state="info",
+    state="told",
     kernel=None,
     token=None,
     deadline=1500,
@@ -426,7 +426,7 @@ def test_a_good_kernel_is_kept_and_everything_is_as_before(host):
     assert go(host, "trial", kernel=NEW)["changed"] is False and go(host, "armed")["changed"] is False
     assert host.power_cycle() == NEW
     assert f"accelnet.trial={NEW}" in host.cmdline().split()
-    assert go(host, "info")["phase"] == "on_trial"
+    assert go(host, "told")["phase"] == "on_trial"
     again = go(host, "trial", kernel=NEW)
     assert (again["changed"], again["reboot_required"]) == (False, False)
     host.put("/proc/sys/kernel/panic", "30\n")
@@ -504,7 +504,7 @@ def test_a_kernel_that_never_came_up(host):
     before = picture(host)
     on_trial(host)
     assert host.power_cycle() == OLD
-    assert go(host, "info")["phase"] == "fell_back"
+    assert go(host, "told")["phase"] == "fell_back"
     reason, result = refused(host, "confirmed", kernel=NEW)
     assert reason == "guard_fell_back" and "never mounted" in result["happened"] and result["failed_kernels"] == [NEW]
     # The rule would boot the failed kernel: the old one stays, and nothing else of the trial does.
@@ -543,7 +543,7 @@ def test_force_restores_the_rule_all_the_same(host):
 def test_a_stale_confirmation_does_nothing(host):
     on_trial(host)
     assert refused(host, "confirmed", token="0" * 32)[0] == "guard_token_stale"
-    assert go(host, "info")["phase"] == "on_trial"
+    assert go(host, "told")["phase"] == "on_trial"
 
 
 def test_a_token_of_a_failed_trial_is_stale_for_the_next(host):
@@ -558,7 +558,7 @@ def test_a_token_of_a_failed_trial_is_stale_for_the_next(host):
 def test_a_stale_decision_on_the_disk_does_nothing(host):
     token = on_trial(host)
     host.put(_boot_guard_files.DECISION, "confirmed 0123\n")
-    assert go(host, "info")["phase"] == "on_trial"
+    assert go(host, "told")["phase"] == "on_trial"
     assert go(host, "confirmed", token=token)["confirmed"] is True
 
 
@@ -617,10 +617,10 @@ def test_power_cuts_anywhere_end_in_a_run_that_finishes(host):
     go(host, "trial", kernel=NEW)
     assert host.power_cycle() == NEW
     assert go(host, "armed")["changed"] is False and go(host, "trial", kernel=NEW)["changed"] is False
-    token = go(host, "info")["token"]
+    token = go(host, "told")["token"]
     # The decision was written, and nothing of what follows.
     host.put(_boot_guard_files.DECISION, f"confirmed {token}\n")
-    assert go(host, "info")["phase"] == "confirmed"
+    assert go(host, "told")["phase"] == "confirmed"
     assert go(host, "confirmed")["confirmed"] is True
     assert picture(host) == before
 
