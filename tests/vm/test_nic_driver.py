@@ -36,7 +36,8 @@ lsmod | awk 'NR > 1 {print $1}' | sort | sha256sum
 
 @pytest.fixture(scope="module")
 def bookworm() -> collections.abc.Iterator[Lab]:
-    with Lab("debian-12", memory=3072, allow=("out-of-tree module", "module verification failed")) as lab:
+    # With a boot loader: a guest whose kernel QEMU starts keeps the initramfs that it was built with.
+    with Lab("debian-12-uefi", memory=3072, allow=("out-of-tree module", "module verification failed")) as lab:
         lab.connect()
         lab.vm.ssh.put(donor("6.12"), DONOR)
         yield lab

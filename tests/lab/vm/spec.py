@@ -65,7 +65,7 @@ class VmSpec:
     azure: bool = True
     """Whether firmware tables look like Azure's."""
     secure_boot: bool = False
-    """Whether Secure Boot is on, with Microsoft's keys; for guests that start by UEFI."""
+    """Whether Secure Boot is on, with Microsoft's keys and our own (lab.vm.secure_boot); for guests that start by UEFI."""
     allow: tuple[str, ...] = ()
     """Regular expressions for reports of the kernel that are expected."""
     extra: tuple[str, ...] = ()

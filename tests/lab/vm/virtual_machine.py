@@ -22,6 +22,7 @@ from lab.vm.images import MANAGEMENT_MAC, GuestImage
 from lab.vm.qemu_tree import Qemu
 from lab.vm.qmp import Qmp, QmpError
 from lab.vm.records import Process, Run
+from lab.vm.secure_boot import secure_boot
 from lab.vm.spec import VmSpec
 from lab.vm.ssh import COMMAND_TIMEOUT, Completed, Ssh, SshError
 
@@ -283,7 +284,7 @@ class VirtualMachine:
             secure = self.spec.secure_boot
             variables = self._run.path / f"{self.name}-variables.fd"
             if not variables.exists():
-                shutil.copyfile(program.ovmf_vars_microsoft if secure else program.ovmf_vars, variables)
+                shutil.copyfile(secure_boot().variables if secure else program.ovmf_vars, variables)
             return qemu.Uefi(program.ovmf_code_secure if secure else program.ovmf_code, variables, secure)
         if self.spec.secure_boot:
             raise LabError(f"{image.name} does not start by UEFI: no Secure Boot")
