@@ -33,6 +33,7 @@ if not _importable():
 _HEAVY = ("lab", "dkms", "backport")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `-n 2 --dist loadgroup`: the heavy tests are one group, which begins first; the others stay together by file."""
 

@@ -173,11 +173,26 @@ def test_a_lab_that_was_left_running_is_left_alone() -> None:
     assert not record.running()
 
 
-def test_an_owner_that_was_killed_before_its_record() -> None:
+@pytest.mark.parametrize("made", [(), ("lock",), ("lock", "processes", "logs")])
+def test_an_owner_that_was_killed_before_its_record(made: tuple[str, ...]) -> None:
     runs = records.runs()
     (runs / "half").mkdir(parents=True)
+    for name in made:
+        (runs / "half" / name).touch() if name == "lock" else (runs / "half" / name).mkdir()
     assert records.clean_dead() == ["half"]
     assert not (runs / "half").exists()
+
+
+def test_other_things_in_the_directory_of_labs_stay() -> None:
+    runs = records.runs()
+    for folder in ("project", "Documents", ".logs/their-logs"):
+        (runs / folder).mkdir(parents=True)
+        (runs / folder / "lock").touch()
+        (runs / folder / "thesis.tex").write_text("years of work")
+    for number in range(records.LOGS_KEPT + 2):
+        Run.create("x", f"name-{number}").remove()
+    assert records.clean_dead() == []
+    assert sorted(path.name for path in runs.rglob("thesis.tex")) == ["thesis.tex"] * 3
 
 
 def test_a_process_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ class Control:
         checked = {name: _fault(name, value) for name, value in values.items()}
         for name, value in checked.items():
             setattr(faults, name, value)
-        return {"faults": {name: value for name, value in dataclasses.asdict(faults).items() if not name.startswith("_")}}
+        fields = {name: value for name, value in dataclasses.asdict(faults).items() if not name.startswith("_")}
+        return {"faults": fields, "happened": faults.happened}
 
     def do_link(self, up: bool, function: int = 0, vport: int = 0) -> dict[str, Any]:
         """Take the wire out of a vPort, or put it in again. `told`: whether the driver got an event, see Function.set_link."""

@@ -31,6 +31,13 @@ class Faults:
     """Do not establish the hardware channel: the driver's probe fails."""
 
     _frames: int = 0
+    _dropped: int = 0
+    _corrupted: int = 0
+
+    @property
+    def happened(self) -> dict[str, int]:
+        """How many frames were lost and damaged so far."""
+        return {"dropped": self._dropped, "corrupted": self._corrupted}
 
     def lose_request(self, message_type: int) -> bool:
         return _use(self.lose_requests, message_type)
@@ -50,8 +57,10 @@ class Faults:
             return frame
         self._frames += 1
         if self.drop_every and self._frames % self.drop_every == 0:
+            self._dropped += 1
             return None
         if self.corrupt_every and self._frames % self.corrupt_every == 0:
+            self._corrupted += 1
             return frame[:-1] + bytes([frame[-1] ^ 1])
         return frame
 

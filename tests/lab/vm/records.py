@@ -42,6 +42,9 @@ _LONGEST_DIRECTORY = 107 - len("/control-debian-12-backports") - 17
 LOGS_KEPT = 20
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
+_LOGS = re.compile(_NAME.pattern + r"-\d{8}T\d{6}-[0-9a-f]{4}")
+# What is made of a lab before its record is.
+_MADE_FIRST = {"lock", "processes", "logs", "record.json.new"}
 
 
 def runs() -> pathlib.Path:
@@ -263,7 +266,7 @@ class Run:
         """Kill what still runs of the lab, remove it, and return where its logs are now."""
         for process in self.processes():
             process.kill()
-        kept = logs_directory() / f"{self.id}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S}"
+        kept = logs_directory() / f"{self.id}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
         with contextlib.suppress(FileNotFoundError):
             self.logs.rename(kept)
         link = self.record().get("link")
@@ -271,7 +274,8 @@ class Run:
             os.unlink(link)
         shutil.rmtree(self.path, ignore_errors=True)
         self._unlock()
-        for old in sorted(logs_directory().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[LOGS_KEPT:]:
+        ours = [path for path in logs_directory().iterdir() if _LOGS.fullmatch(path.name)]
+        for old in sorted(ours, key=lambda path: path.stat().st_mtime, reverse=True)[LOGS_KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return kept
 
@@ -302,7 +306,7 @@ class Run:
 
 def logs_directory() -> pathlib.Path:
     """Where the logs of labs that are gone are."""
-    path = runs().parent / "logs"
+    path = runs() / ".logs"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -311,7 +315,15 @@ def all_runs() -> list[Run]:
     """Every lab there is."""
     if not runs().is_dir():
         return []
-    return [Run(path) for path in sorted(runs().iterdir()) if path.is_dir()]
+    return [Run(path) for path in sorted(runs().iterdir()) if _is_ours(path)]
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether a directory is that of a lab, or of one that was killed in the making: LAB_RUN may name a directory with other things."""
+    if not _NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    entries = {entry.name for entry in path.iterdir()}
+    return "record.json" in entries and "lock" in entries or entries <= _MADE_FIRST
 
 
 def clean_dead() -> list[str]:
