@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = ROOT / ".cache" / "collections"
 
@@ -28,18 +26,3 @@ if not _importable():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(ROOT, link.parent), target_is_directory=True)
     sys.path.insert(0, str(COLLECTIONS))
-
-# What keeps both processors busy by itself: virtual machines, containers with compilers. One at a time, beside everything else.
-_HEAVY = ("lab", "dkms", "backport")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `-n 2 --dist loadgroup`: the heavy tests are one group, which begins first; the others stay together by file."""
-
-    def is_heavy(item: pytest.Item) -> bool:
-        return item.path.parent.name == "vm" or any(item.get_closest_marker(name) for name in _HEAVY)
-
-    items.sort(key=lambda item: not is_heavy(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("heavy" if is_heavy(item) else str(item.path)))
