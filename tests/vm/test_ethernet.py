@@ -69,8 +69,8 @@ def no_faults_left(ethernet: Ethernet) -> collections.abc.Iterator[None]:
 def test_driver_and_both_vports(ethernet: Ethernet) -> None:
     log = ethernet.vm.run("dmesg").out
     assert "Microsoft Azure Network Adapter protocol version: 0.1.1" in log
-    assert "Configured vPort 1 PD" in log
-    assert "Configured vPort 2 PD" in log
+    assert "Configured steering vPort 1 " in log
+    assert "Configured steering vPort 2 " in log
     assert ethernet.vm.run(f"cat /sys/class/net/{ethernet.interface}/dev_port").out.strip() == "0"
     assert ethernet.vm.run(f"ip netns exec peer cat /sys/class/net/{ethernet.peer}/dev_port").out.strip() == "1"
     # A right driver never does what the device counts as a problem.
