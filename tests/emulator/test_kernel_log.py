@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -130,4 +131,5 @@ def test_a_guest_that_will_not_come_up(tmp_path: Path, line: str, dead: bool) ->
     assert log.dead() is None
     log.path.write_bytes(f"SeaBIOS\r\n\r\n{line}\r\nlogin:".encode())
     assert (log.dead() is not None) is dead
+    assert log.dead([re.escape(line)]) is None
     assert log.tail(2).splitlines() == [line, "login:"]

@@ -105,7 +105,7 @@ def test_transmit(dpdk: Lab) -> None:
 
 @pytest.mark.parametrize("queues", [1, 2])
 def test_receive(dpdk: Lab, queues: int) -> None:
-    """The kernel sends from the other vPort, in flows that RSS spreads over the queues; nothing is lost on the way."""
+    """The kernel sends from the other vPort, in flows that RSS spreads over the queues; each is received or counted as lost."""
     both_down(dpdk)
     kernel_on_the_other_vport(dpdk)
     with Forwarder(dpdk, "rxonly", queues) as testpmd:
@@ -115,7 +115,7 @@ def test_receive(dpdk: Lab, queues: int) -> None:
         after = settled(dpdk)
     sent, received, lost, groups = (late - early for late, early in zip(after, before))
     assert sent == received + lost
-    assert received > PACKETS // 2
+    assert received > PACKETS // 2  # testpmd may be slower than the sender on a busy machine
     assert received <= testpmd.rx_packets <= received + groups + QUEUE  # of router solicitations it may have got some before
     if queues > 1:
         used = re.findall(r"RX Port= ?0/Queue= ?(\d+).*?RX-packets: (\d+)", testpmd.output, re.DOTALL)
@@ -135,9 +135,9 @@ def settled(lab: Lab) -> tuple[int, int, int, int]:
         lab.vm.run("sleep 1")
         now = counters(lab)
         if now == last:
-            break
+            return last
         last = now
-    return last
+    raise AssertionError(f"packets are under way without an end: {last}")
 
 
 def test_echo(dpdk: Lab) -> None:

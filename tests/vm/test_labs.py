@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,16 +117,29 @@ def test_reboot(debian13: Lab) -> None:
     debian13.connect()
 
 
-def test_two_at_once_and_a_kernel_that_complains(elsewhere: Path, lab: LabFactory) -> None:
+# Writes where the function has no register. The kernel keeps user space out of what a driver has.
+MISUSE = """
+import mmap, os, sys
+device = "/sys/bus/pci/devices/" + sys.argv[1]
+open(device + "/driver/unbind", "w").write(sys.argv[1])
+open(device + "/enable", "w").write("1")
+mmap.mmap(os.open(device + "/resource0", os.O_RDWR), 4096)[2048:2052] = bytes(4)
+"""
+
+
+def test_two_at_once_and_a_kernel_and_a_nic_that_complain(elsewhere: Path, lab: LabFactory) -> None:
     first = lab()
-    complaining = Lab(vports=0)
-    with pytest.raises(LabError, match=r"the kernel reported: .*WARNING: of a test") as caught, complaining as second:
+    complaining = Lab()
+    expected = r"(?s)the kernel reported: .*WARNING: of a test.*function 0 was misused: {'register': "
+    with pytest.raises(LabError, match=expected) as caught, complaining as second:
         assert second.vm.ssh.port != first.vm.ssh.port
         assert second.vm.boot_id() != first.vm.boot_id()
         first.connect()
         second.vm.run("echo 'WARNING: of a test' > /dev/kmsg")
+        second.vm.run(["python3", "-c", MISUSE, second.vm.pci_address() or ""])
     assert caught.value.logs is not None
     assert "WARNING: of a test" in (caught.value.logs / "vm-dmesg.log").read_text()
+    assert '"problem": "register"' in (caught.value.logs / "device.log").read_text()
     # The end of one is not the end of the other.
     assert [run.id for run in records.all_runs()] == [first.run.id]
     assert first.vm.run("echo alive").out == "alive\n"
@@ -162,8 +176,11 @@ def test_a_runner_that_is_killed_leaves_nothing(elsewhere: Path) -> None:
 def test_a_runner_that_is_told_to_end_takes_the_lab_down(elsewhere: Path, number: signal.Signals, code: int) -> None:
     runner = subprocess.Popen([sys.executable, "-m", "lab", "check"], stderr=subprocess.PIPE)
     # As soon as there is something that could be left over.
+    deadline = time.monotonic() + PATIENCE
     while not any(process.what == "vm-qemu" for run in records.all_runs() for process in run.processes()):
         assert runner.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     runner.send_signal(number)
     runner.communicate(timeout=PATIENCE)
     assert runner.returncode == code

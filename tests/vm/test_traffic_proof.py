@@ -6,74 +6,56 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 from guest import RESPONDER, vport
 from lab.vm.lab import Lab
+from lab.vm.playbook import play
 
 # Fault after fault, some of which have to be waited for.
 pytestmark = pytest.mark.matrix
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PLAY = """
-- name: Verify
-  hosts: all
-  gather_facts: false
-  tasks:
-    - name: Begin
-      accelnet.mana.report_begin:
-        report_dir: "{{ directory }}/reports"
-        run_id: "{{ name }}"
-    - name: Verify
-      ansible.builtin.include_role:
-        name: accelnet.mana.vf_verify
-      vars:
-        vf_verify_run_dir: "{{ directory }}/reports/{{ name }}"
-    - name: Keep
-      ansible.builtin.copy:
-        content: "{{ vf_verify_result | to_json }}"
-        dest: "{{ directory }}/{{ name }}.json"
-        mode: "0600"
-      delegate_to: localhost
-      changed_when: false
-"""
+PLAYS: list[dict[str, t.Any]] = [
+    {
+        "name": "Verify",
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Begin", "accelnet.mana.report_begin": {"report_dir": "{{ directory }}/reports", "run_id": "{{ name }}"}},
+            {
+                "name": "Verify",
+                "ansible.builtin.include_role": {"name": "accelnet.mana.vf_verify"},
+                "vars": {"vf_verify_run_dir": "{{ directory }}/reports/{{ name }}"},
+            },
+            {
+                "name": "Keep",
+                "ansible.builtin.copy": {
+                    "content": "{{ vf_verify_result | to_json }}",
+                    "dest": "{{ directory }}/{{ name }}.json",
+                    "mode": "0600",
+                },
+                "delegate_to": "localhost",
+            },
+        ],
+    }
+]
 
 
 class Verifier:
     """Runs the role against a lab."""
 
     def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab = lab
         self.directory = directory
-        self.play = directory / "verify.yml"
-        self.play.write_text(PLAY, encoding="utf-8")
-        self.inventory = lab.inventory(directory / "inventory.yml")
 
     def verify(self, name: str, code: int = 0, **variables: t.Any) -> dict[str, t.Any]:
         """The role's result; the run has to end with this code."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))}
-        environment |= {
-            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".cache" / "collections"),
-            "ANSIBLE_HOME": str(CHECKOUT / ".cache" / "ansible"),
-        }
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
         # A loaded machine is slow; the measurement ends when enough has passed.
         given = {"directory": str(self.directory), "name": name, "vf_verify_duration": 600, **variables}
-        done = subprocess.run(
-            [program, str(self.play), "-i", str(self.inventory), "-e", json.dumps(given)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
+        played = play(self.lab, PLAYS, given, check=False)
+        assert played.code == code, played.output
         if code:
             return {}
         found: dict[str, t.Any] = json.loads((self.directory / f"{name}.json").read_text(encoding="utf-8"))

@@ -65,9 +65,11 @@ class DeviceServer:
 
     def _trace_of(self, function: int) -> Any:
         def trace(event: dict[str, Any]) -> None:
-            if self._log is not None and self._lines < MAX_LINES:
-                self._lines += 1
-                self._log.write(json.dumps({"function": function, **event}) + "\n")
+            if self._log is None or self._lines > MAX_LINES:
+                return
+            self._lines += 1
+            line = {"function": function, **event} if self._lines <= MAX_LINES else {"truncated": True}
+            self._log.write(json.dumps(line) + "\n")
 
         return trace
 

@@ -47,9 +47,11 @@ class SerialLog:
         """Its last lines that are not empty."""
         return "\n".join([line for line in self.text().splitlines() if line.strip()][-lines:])
 
-    def dead(self) -> str | None:
-        """The line that says that this guest will not come up any more, if there is one."""
-        return next((line.strip() for line in self.text().splitlines() if _DEAD.search(line)), None)
+    def dead(self, allow: collections.abc.Iterable[str] = ()) -> str | None:
+        """The line that says that this guest will not come up any more, if there is one that is not allowed."""
+        allowed = [re.compile(pattern) for pattern in allow]
+        lines = (line.strip() for line in self.text().splitlines() if _DEAD.search(line))
+        return next((line for line in lines if not any(pattern.search(line) for pattern in allowed)), None)
 
 
 class KernelLog:

@@ -76,6 +76,14 @@ class DeviceServer:
         if code is not None and self._expected_to_run:
             raise LabError(f"the device server ended with {code}: {self.process.log_tail()}")
 
+    def check_use(self) -> None:
+        """Raises LabError when a driver did what a right one never does. A server that has ended knows nothing of it."""
+        if self.process.exit_code() is not None:
+            return
+        for number, function in enumerate(self.command("counters")["functions"]):
+            if function["problems"]:
+                raise LabError(f"function {number} was misused: {function['problems']}; device.log says how")
+
     def kill(self) -> None:
         """End it as a crash would: for tests of what a guest does then."""
         self._expected_to_run = False

@@ -16,18 +16,18 @@ from lab.vm.cache import Cache, digest
 
 _FOLDERS = ("/drivers/net/ethernet/microsoft/mana/", "/include/net/mana/", "/drivers/infiniband/hw/mana/")
 _FILES = ("/include/uapi/rdma/mana-abi.h", "/Makefile")
-_SUITES = {"6.12": ("bookworm", False), "7.3": ("trixie", True)}
-"""By donor the Debian release that packages it, and whether in its backports."""
+_SUITES = {"6.12": "bookworm"}
+"""By kernel line the Debian release that packages its source."""
 
 
 def donor(line: str) -> Path:
     """An archive with the drivers of this kernel line, such as 6.12. Raises BuildError, MirrorError."""
-    suite, backports = _SUITES[line]
+    suite = _SUITES[line]
     package = f"linux-source-{line}"
 
     def build(directory: Path) -> None:
         unpacked = directory / "tree"
-        tree.extract(unpacked, suite, [package], log=directory / "build.log", backports=backports)
+        tree.extract(unpacked, suite, [package], log=directory / "build.log")
         _cut(unpacked / f"usr/src/{package}.tar.xz", directory / "donor.tar.gz")
         for path in sorted(unpacked.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -26,6 +26,9 @@ MANAGEMENT_MAC = "52:54:00:12:34:56"
 """The one NIC that a guest configures by itself must be a virtio-net-pci with this address, QEMU's default for the first NIC."""
 
 
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
 @dataclass(frozen=True)
 class GuestImage:
     """A guest, ready to boot. Its files are shared: run it with `snapshot=on` or on an overlay."""
@@ -97,10 +100,13 @@ def requirements() -> dict[str, str]:
 
 
 def missing() -> dict[str, str]:
-    """Those of `requirements` that this machine lacks."""
+    """Those of `requirements` that this machine lacks, and what proves that Debian's packages are Debian's."""
     # sbin is not on an ordinary user's PATH.
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    return {command: package for command, package in requirements().items() if shutil.which(command, path=path) is None}
+    found = {command: package for command, package in requirements().items() if shutil.which(command, path=path) is None}
+    if not _KEYRING.exists():
+        found[str(_KEYRING)] = "debian-archive-keyring"
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

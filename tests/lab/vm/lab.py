@@ -42,13 +42,14 @@ class Lab:
         join: t.Mapping[str, str] | None = None,
         survives: bool = False,
         what: str = "a lab",
+        misuse: bool = False,
         **options: t.Any,
     ) -> None:
         """By itself one machine with one function of so many vPorts (0: no NIC); options are further fields of its VmSpec.
 
         vms: the machines, instead. name: how others find the lab. join: to the wire of another lab, see DeviceServer.
 
-        survives: `leave` is going to be called. what: for `lab list`.
+        survives: `leave` is going to be called. what: for `lab list`. misuse: drivers may ask the NIC for what a right one never does.
         """
         if not vms:
             macs = tuple(vport_mac(0, vport) for vport in range(vports))
@@ -62,6 +63,7 @@ class Lab:
         self._name = name
         self._survives = survives
         self._what = what
+        self._misuse = misuse
         self._device: DeviceServer | None = None
         self._left = False
 
@@ -172,6 +174,8 @@ class Lab:
         checks = [vm.check for vm in self.vms]
         if self._device is not None:
             checks.append(self._device.check)
+            if not self._misuse:
+                checks.append(self._device.check_use)
         for check in checks:
             try:
                 check()

@@ -46,8 +46,9 @@ def play(
     variables: collections.abc.Mapping[str, t.Any],
     *options: str,
     check: bool = True,
+    timeout: float = _TIMEOUT,
 ) -> Played:
-    """Run a playbook of a collection, or these plays, with further options of ansible-playbook.
+    """Run a playbook of a collection, or these plays, with further options of ansible-playbook; for so many seconds at most.
 
     Raises LabError when that is not possible, and with check also when it fails.
     """
@@ -70,7 +71,7 @@ def play(
     log = lab.run.logs / "ansible-playbook.log"
     begin = log.stat().st_size if log.exists() else 0
     command = [str(program), playbook, "-i", str(inventory), "-e", json.dumps(variables), *options]
-    code = lab.run.start("ansible-playbook", command, environment).wait(_TIMEOUT)
+    code = lab.run.start("ansible-playbook", command, environment).wait(timeout)
     played = Played(code, log.read_bytes()[begin:].decode(errors="replace"))
     if check and code != 0:
         raise LabError(f"ansible-playbook ended with {code}: {played.output[-2000:]}")

@@ -67,7 +67,7 @@ class VmSpec:
     secure_boot: bool = False
     """Whether Secure Boot is on, with Microsoft's keys and our own (lab.vm.secure_boot); for guests that start by UEFI."""
     allow: tuple[str, ...] = ()
-    """Regular expressions for reports of the kernel that are expected."""
+    """Regular expressions for reports of the kernel that are expected; on the console, they do not mean either that the guest is dead."""
     extra: tuple[str, ...] = ()
     """Further arguments of QEMU."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -131,6 +132,8 @@ def _mmdebstrap(
     backports: bool,
     environment: Mapping[str, str],
 ) -> None:
+    if platform.machine() != "x86_64":
+        raise BuildError(f"guests and QEMU are programs of amd64, which run here as they are; this machine is {platform.machine()}")
     if shutil.which("mmdebstrap") is None:
         raise BuildError("mmdebstrap is missing: install Debian's package mmdebstrap")
     apt = [f"--aptopt={line}" for line in ('APT::Install-Recommends "false";', *mirror.apt_options())]

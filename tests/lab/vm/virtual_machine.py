@@ -117,7 +117,7 @@ class VirtualMachine:
         code = self.process.exit_code()
         if code is not None and self._expected_to_run:
             raise LabError(f"{self.name}: QEMU ended with {code}: {self.process.log_tail() or self._console_end()}")
-        dead = self.serial.dead()
+        dead = self.serial.dead(self.spec.allow)
         if dead is not None:
             raise LabError(f"{self.name}: the guest is dead: {dead}; its console ends with: {self._console_end()}")
 
