@@ -7,6 +7,7 @@ Packages are taken away by dpkg and rpm themselves: they refuse what others need
 Private to this collection. Python 3.6, standard library.
 """
 
+import os
 import re
 from typing import Any, Dict, List, Optional
 
@@ -61,6 +62,14 @@ def installed(system: System) -> Dict[str, str]:
 def difference(before: Dict[str, str], after: Dict[str, str]) -> Dict[str, Optional[str]]:
     """What came, with the version of before; None for what was not there."""
     return {name: before.get(name) for name in after if before.get(name) != after[name]}
+
+
+def of_running_kernel(name: str, version: str, release: str) -> bool:
+    """Whether a package brings the kernel of this release, or modules of it. dpkg has the release in the name, rpm in the version."""
+    name = name.partition(":")[0]
+    if name.endswith("-" + release):
+        return not name.startswith("linux-headers-")
+    return name.startswith("kernel") and "-headers" not in name and "-devel" not in name and release.startswith(version.partition(":")[2] or "-")
 
 
 def refused(text: str) -> List[str]:
@@ -132,6 +141,10 @@ class Record:
             if version is not None and there.get(name) not in (None, version):
                 self.not_restored.append("{0} was upgraded from {1}".format(name, version))
         ours = sorted(name for name, version in packages.items() if version is None and name in there)
+        release = os.uname().release
+        for name in [name for name in ours if of_running_kernel(name, there[name], release)]:
+            ours.remove(name)
+            self.not_restored.append("{0} is of the kernel that runs".format(name))
         if ours and self.system.act("remove {0}".format(" ".join(ours))):
             self._remove(ours)
         self.system.remove(self.path)

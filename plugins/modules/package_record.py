@@ -11,7 +11,8 @@ author:
   - The accelnet.mana authors (@accelnet)
 description:
   - Stands before and after the task that installs packages, and keeps in a file on the host what came with it, dependencies too.
-  - O(state=absent) removes what came and was not there before. What others need by now stays, and is told.
+  - O(state=absent) removes what came and was not there before. What others need by now stays, and so does the kernel that runs; that
+    is told.
 options:
   path:
     description: The record on the host.

@@ -145,6 +145,31 @@ def test_units_are_masked_where_they_exist_and_unmasked_where_we_did(tmp_path: P
     assert mask.is_symlink()
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "release", "running"),
+    [
+        ("linux-image-6.12.118+deb12-cloud-amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", True),
+        ("linux-modules-extra-6.8.0-1052-azure", "6.8.0-1052.58", "6.8.0-1052-azure", True),
+        ("linux-headers-6.12.118+deb12-cloud-amd64:amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", False),
+        ("linux-image-6.12-cloud-amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", False),
+        ("kernel-modules-core.x86_64", "0:6.12.0-55.9.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", True),
+        ("kernel-modules-core.x86_64", "0:6.12.0-55.7.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", False),
+        ("kernel-devel.x86_64", "0:6.12.0-55.9.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", False),
+    ],
+)
+def test_the_kernel_that_runs(name: str, version: str, release: str, running: bool) -> None:
+    assert _package_record.of_running_kernel(name, version, release) is running
+
+
+def test_the_kernel_that_runs_stays(tmp_path: Path, packages: Packages) -> None:
+    install(tmp_path, packages, **{f"linux-image-{os.uname().release}": "1", "linux-image-other": "2"})
+    gone = record(tmp_path)
+    gone.take_away()
+    assert "linux-image-other" not in packages.installed
+    assert f"linux-image-{os.uname().release}" in packages.installed
+    assert gone.not_restored == [f"linux-image-{os.uname().release} is of the kernel that runs"]
+
+
 def test_answers_of_dpkg_and_rpm() -> None:
     text = "dpdk\t24.11.4-0+deb13u1\tii \nlibc6:amd64\t2.41-12\tii \nold\t1\trc \n"
     assert _package_record.parse_dpkg(text) == {"dpdk": "24.11.4-0+deb13u1", "libc6:amd64": "2.41-12"}
