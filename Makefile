@@ -8,10 +8,10 @@ export PYTHON
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup lab-backport matrix clean
+.PHONY: help setup setup-run audit demo test lint unit sanity docs bench lab lab-shell lab-down lab-test lab-setup lab-backport lab-kernel lab-dpdk matrix clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: ## make .venv with everything that developing and testing needs
 	@scripts/setup test
@@ -59,7 +59,13 @@ lab-test: setup lab-setup ## all tests that boot VMs, also those that CI leaves 
 	@scripts/test lab $(ARGS)
 
 lab-backport: setup lab-setup ## Debian 12 reaches rdma by a backport in a VM, and goes back
-	@scripts/test lab tests/vm/test_nic_driver.py
+	@scripts/test lab tests/vm/test_backport.py
+
+lab-kernel: setup lab-setup ## Debian 12 reaches rdma by a newer kernel, and comes back from kernels that fail
+	@scripts/test lab tests/vm/test_kernel.py tests/vm/test_boot_guard.py
+
+lab-dpdk: setup lab-setup ## DPDK forwards on the emulated NIC, and the NIC goes back to the kernel
+	@scripts/test lab tests/vm/test_dpdk_port.py
 
 matrix: setup lab-setup ## what CI leaves out: more kernels, more releases, more faults
 	@scripts/test matrix $(ARGS)

@@ -26,6 +26,11 @@ options:
     description: What the plan may use, see P(accelnet.mana.plan#filter).
     type: dict
     default: {}
+  forwarded:
+    description: MAC addresses of the NICs in user space on which M(accelnet.mana.testpmd) forwarded packets.
+    type: list
+    elements: str
+    default: []
   samples:
     description: What a measured window saw, see P(accelnet.mana.assess#filter).
     type: list

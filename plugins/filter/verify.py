@@ -18,9 +18,10 @@ def verify_filter(
     macs: t.Sequence[str] = (),
     measured: t.Mapping[str, t.Any] | None = None,
     policy: t.Mapping[str, t.Any] | None = None,
+    forwarded: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
     try:
-        return verify(facts, goal, macs, measured, policy)
+        return verify(facts, goal, macs, measured, policy, forwarded)
     except AccelnetError as error:
         raise AnsibleFilterError(f"accelnet.mana.verify: {error.reason}: {error.message}") from error
 

@@ -69,7 +69,8 @@ def of_running_kernel(name: str, version: str, release: str) -> bool:
     name = name.partition(":")[0]
     if name.endswith("-" + release):
         return not name.startswith("linux-headers-")
-    return name.startswith("kernel") and "-headers" not in name and "-devel" not in name and release.startswith(version.partition(":")[2] or "-")
+    ours = name.startswith("kernel") and not re.search("-(headers|devel)", name)
+    return ours and release.startswith(version.partition(":")[2] or "-")
 
 
 def refused(text: str) -> List[str]:
@@ -126,6 +127,7 @@ class Record:
     def take_away(self) -> None:
         """Remove what came and nobody needs, unmask, and forget. Without a record nothing is ours."""
         if not self.data:
+            self._tidy()
             return
         # A run that died has not said what came.
         if "before" in self.data:
@@ -148,7 +150,10 @@ class Record:
         if ours and self.system.act("remove {0}".format(" ".join(ours))):
             self._remove(ours)
         self.system.remove(self.path)
-        self.system.tidy("/var/lib/accelnet")
+        self._tidy()
+
+    def _tidy(self) -> None:
+        self.system.tidy("/usr/libexec/accelnet", "/var/lib/accelnet")
 
     def _remove(self, names: List[str]) -> None:
         kind = manager(self.system)

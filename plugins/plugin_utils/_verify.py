@@ -103,6 +103,16 @@ def _check_traffic(row: Row, measurements: t.Mapping[str, t.Mapping[str, t.Any]]
     return _end(row, "traffic", reason if reason in REASONS else "traffic_not_proven", "unknown", measured.get("message"))
 
 
+def _check_forwarding(row: Row, forwarded: t.Mapping[str, t.Any]) -> Row:
+    """What dpdk-testpmd did with a NIC. Packets count, and not that it ended well."""
+    port: t.Mapping[str, t.Any] = next((port for port in forwarded.get("ports") or [] if port.get("mac") == row["mac"]), {})
+    if port.get("tx_packets", 0) + port.get("rx_packets", 0) > 0:
+        return {**row, "proven": True}
+    reason = forwarded.get("reason")
+    message = forwarded.get("msg") or "dpdk-testpmd forwarded nothing."
+    return _end(row, "forwarding", reason if reason in REASONS else "testpmd_failed", "failed", message)
+
+
 def _missing(mac: str | None, functions: t.Sequence[Row]) -> Row:
     """The row of a NIC that does not show at all: perhaps it is behind a function that shows no interface."""
     row = _row({"interface": None, "mac": mac, "pci_address": None, "verdict": None, "reasons": [], "proven": None})
@@ -146,11 +156,12 @@ def verify(
     macs: t.Sequence[str] = (),
     measured: t.Mapping[str, t.Any] | None = None,
     policy: t.Mapping[str, t.Any] | None = None,
+    forwarded: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
-    """Whether the NICs of a host are what the goal asks for: state, waiting, nics, measurable, samples, summary.
+    """Whether the NICs of a host are what the goal asks for: state, waiting, nics, measurable, forwardable, samples, summary.
 
-    ``macs``: the NICs that count; none means all of Azure's. ``measured``: the result of vf_check. Raises AccelnetError:
-    bad_facts, bad_goal, bad_mac, bad_policy.
+    ``macs``: the NICs that count; none means all of Azure's. ``measured``: the result of vf_check. ``forwarded``: that of testpmd, also of
+    a run that failed. Raises AccelnetError: bad_facts, bad_goal, bad_mac, bad_policy.
     """
     check_goal(goal)
     samples, measurements, with_traffic = _measured(measured)
@@ -161,15 +172,19 @@ def verify(
     if goal != "ethernet":
         rows = [_check_rdma(row, facts, by_mac.get(row["mac"])) if row["state"] == "passed" else row for row in rows]
     measurable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in kernels]
-    # NICs that DPDK has end here: what testpmd forwarded will be a check of its own, beside this one.
+    userspace = [mac for mac, nic in by_mac.items() if nic["use"] == "userspace"]
+    forwardable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in userspace]
     if with_traffic:
         rows = [_check_traffic(row, measurements) if row["mac"] in measurable else row for row in rows]
+    if forwarded:
+        rows = [_check_forwarding(row, forwarded) if row["mac"] in forwardable else row for row in rows]
     states = {row["state"] for row in rows} or {"unknown"}
     return {
         "state": next((state for state in ("failed", "unknown") if state in states), "verified"),
         "waiting": any(row["state"] == "unknown" and row["reason"] in _AWAITED for row in rows),
         "nics": rows,
         "measurable": measurable,
+        "forwardable": forwardable,
         "samples": samples,
         "summary": [_summary(row) for row in rows] or ["the hardware of this host is not known"],
     }

@@ -276,3 +276,37 @@ def test_nothing_is_verified_that_is_not_shown(host: str, goal: str, share: floa
         assert all(row["proven"] for row in result["nics"] if row["mac"] in result["measurable"])
     if without["state"] == "failed":
         assert result["state"] == "failed"
+
+
+DPDK_MAC = "60:45:bd:fd:d8:eb"  # of the host deb12-dpdk, in user space
+
+
+def test_packets_of_testpmd_prove_a_nic_in_user_space() -> None:
+    facts, policy = facts_of("deb12-dpdk"), {"nics": [DPDK_MAC]}
+    look = verify(facts, "dpdk", [DPDK_MAC], policy=policy)
+    assert (look["state"], look["forwardable"], look["nics"][0]["proven"]) == ("verified", [DPDK_MAC], None)
+    forwarded = {"ports": [{"mac": DPDK_MAC, "tx_packets": 7, "rx_packets": 0}], "failed": True, "reason": "testpmd_timeout"}
+    (row,) = verify(facts, "dpdk", [DPDK_MAC], policy=policy, forwarded=forwarded)["nics"]
+    assert (row["state"], row["proven"]) == ("passed", True)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "reason"),
+    [
+        ({"ports": [{"mac": DPDK_MAC, "tx_packets": 0, "rx_packets": 0}]}, "testpmd_failed"),
+        ({"ports": [{"mac": ELSEWHERE, "tx_packets": 7, "rx_packets": 7}]}, "testpmd_failed"),
+        ({"ports": [], "failed": True, "reason": "vf_up", "msg": "it is up"}, "vf_up"),
+        ({"failed": True, "msg": "no such module"}, "testpmd_failed"),
+    ],
+)
+def test_a_nic_in_user_space_that_forwards_nothing_fails(forwarded: dict[str, t.Any], reason: str) -> None:
+    result = verify(facts_of("deb12-dpdk"), "dpdk", [DPDK_MAC], policy={"nics": [DPDK_MAC]}, forwarded=forwarded)
+    assert (result["state"], ends(result)[0][1:]) == ("failed", ("forwarding", reason))
+
+
+def test_what_testpmd_did_is_nothing_to_nics_of_the_kernel() -> None:
+    facts = facts_of("deb12-dpdk")
+    forwarded = {"ports": [], "failed": True}
+    kernels = [mac for mac in verify(facts)["measurable"]]
+    assert kernels != []
+    assert all(row["state"] == "passed" for row in verify(facts, macs=kernels, forwarded=forwarded)["nics"])

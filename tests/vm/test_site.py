@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The accelnet.mana authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook site from end to end on a Debian 13, whose administrator forbade mana_ib: to rdma by what is there and packaged, and back."""
+"""The playbook site on a Debian 13 whose administrator forbade mana_ib: to rdma by what is there and by packages, and back."""
 
 from __future__ import annotations
 
