@@ -79,11 +79,21 @@ def test_the_second_run_changes_nothing_and_looks_once(bookworm: Site) -> None:
 def test_the_backport_is_what_loads_at_boot(bookworm: Site) -> None:
     vm = bookworm.lab.vm
     vm.reboot()
+    assert vm.run("systemctl is-active accelnet-driver-check.service").out == "active\n"
     assert "accelnet" in vm.run("cat /sys/module/mana/version").out
     # Loaded at boot, not by hand.
     assert vm.run("cat /sys/module/mana_ib/version").out == vm.run("cat /sys/module/mana/version").out
     assert bookworm.run().recap()["changed"] == 0
     bookworm.lab.connect()
+
+
+def test_a_kernel_without_the_modules_is_told(bookworm: Site) -> None:
+    vm = bookworm.lab.vm
+    path = module_path(bookworm, "mana_ib")
+    vm.run(f"mv {path} {path}.away && depmod")
+    assert vm.run("systemctl restart accelnet-driver-check.service", check=False).code != 0
+    assert "driver_lost_after_kernel_update" in vm.run("journalctl -q -u accelnet-driver-check.service -o cat").out
+    vm.run(f"mv {path}.away {path} && depmod && systemctl restart accelnet-driver-check.service")
 
 
 def test_rollback_restores_what_was_there(bookworm: Site) -> None:
@@ -93,5 +103,6 @@ def test_rollback_restores_what_was_there(bookworm: Site) -> None:
     assert vm.run("modinfo -n mana_ib", check=False).code != 0
     assert vm.run("test -e /sys/module/mana/version", check=False).code != 0
     assert vm.run("find /var/lib/accelnet /usr/libexec/accelnet /usr/src -path '*backport*' -o -path '*accelnet*'", check=False).out == ""
+    assert vm.run("systemctl cat accelnet-driver-check.service", check=False).code != 0
     bookworm.lab.connect()
     assert bookworm.rollback().recap()["changed"] == 0

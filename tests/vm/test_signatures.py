@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from lab.vm.lab import Lab
 from lab.vm.secure_boot import secure_boot
+from sites import STATE, Site
 
 pytestmark = pytest.mark.matrix
 
@@ -94,3 +95,14 @@ def test_only_what_a_trusted_key_signed_is_loaded(enforcing: Lab, tmp_path: Path
     if trusted:
         enforcing.connect()
         assert loader.vm.run("cat /proc/sys/kernel/tainted").out == "0\n"
+
+
+def test_without_a_key_nothing_is_built_and_nothing_is_touched() -> None:
+    with Lab("debian-12", append="module.sig_enforce=1") as lab:
+        lab.vm.run("apt-get -q update")
+        policy = {"driver_sources": ["inbox", "package", "backport"], "allow_untested_backport": True}
+        site = Site(lab, accelnet_goal="rdma", accelnet_policy=policy)
+        before = lab.vm.run(STATE).out
+        assert site.run().recap()["changed"] == 0
+        assert ("secure_boot_refuses_unsigned", "module_signing") in {(row["reason"], row["option"]) for row in site.report()["blocked"]}
+        assert lab.vm.run(STATE).out == before
