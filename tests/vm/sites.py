@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import typing as t
 
+from lab.vm.donor import donor
 from lab.vm.lab import Lab
 from lab.vm.playbook import Played, play
 
@@ -45,6 +47,17 @@ class Site:
     def rollback(self, *options: str, check: bool = True) -> Played:
         self.lab.vm.ssh.unshare()
         return play(self.lab, "accelnet.mana.rollback", self.variables, *options, check=check, timeout=3000)
+
+
+def backport_from(lab: Lab, name: str) -> dict[str, t.Any]:
+    """What permits a backport from this donor (lab.vm.donor), which is put into the first machine."""
+    archive = donor(name)
+    lab.vm.ssh.put(archive, "/root/donor.tar.gz")
+    lab.vm.run("apt-get -q update")
+    return {
+        "accelnet_policy": {"driver_sources": ["inbox", "package", "backport"], "allow_untested_backport": True},
+        "nic_driver_donor": {"path": "/root/donor.tar.gz", "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()},
+    }
 
 
 def executions(played: Played) -> int:

@@ -6,20 +6,15 @@
 from __future__ import annotations
 
 import collections.abc
-import hashlib
 import json
 
 import pytest
 from guest import echo
-from lab.vm.donor import donor
 from lab.vm.lab import Lab
-from sites import STATE, Site, executions
+from sites import STATE, Site, backport_from, executions
 
 # A compiler in a guest without acceleration takes its time.
 pytestmark = pytest.mark.matrix
-
-DONOR = "/root/donor.tar.gz"
-POLICY = {"driver_sources": ["inbox", "package", "backport"], "allow_untested_backport": True}
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +22,7 @@ def bookworm() -> collections.abc.Iterator[Site]:
     # With a boot loader: a guest whose kernel QEMU starts keeps the initramfs that it was built with.
     with Lab("debian-12-uefi", memory=3072, allow=("out-of-tree module", "module verification failed")) as lab:
         lab.connect()
-        lab.vm.ssh.put(donor("6.12"), DONOR)
-        lab.vm.run("apt-get -q update")
-        source = {"path": DONOR, "sha256": hashlib.sha256(donor("6.12").read_bytes()).hexdigest()}
-        yield Site(lab, accelnet_goal="rdma", accelnet_policy=POLICY, nic_driver_donor=source)
+        yield Site(lab, accelnet_goal="rdma", **backport_from(lab, "6.12"))
 
 
 def module_path(site: Site, name: str) -> str:
