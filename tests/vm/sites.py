@@ -33,19 +33,28 @@ class Site:
 
     def run(self, *options: str, check: bool = True, **variables: t.Any) -> Played:
         self._runs += 1
-        # The shared connection would be in the way of reboots.
-        self.lab.vm.ssh.unshare()
+        self._unshare()
         given = {**self.variables, "accelnet_run_id": f"run{self._runs}", **variables}
         return play(self.lab, "accelnet.mana.site", given, *options, check=check, timeout=3000)
 
+    def _unshare(self) -> None:
+        """A shared connection would be in the way of reboots."""
+        for vm in self.lab.vms:
+            vm.ssh.unshare()
+
     def report(self) -> dict[str, t.Any]:
-        """What the last run reports of the first machine."""
+        """What the last run reports of the only machine."""
+        (row,) = self.report_rows()
+        return row
+
+    def report_rows(self) -> list[dict[str, t.Any]]:
+        """What the last run reports of each machine."""
         path = self.lab.run.path / "reports" / f"run{self._runs}" / "report.json"
-        found: dict[str, t.Any] = json.loads(path.read_text(encoding="utf-8"))["hosts"][0]
+        found: list[dict[str, t.Any]] = json.loads(path.read_text(encoding="utf-8"))["hosts"]
         return found
 
     def rollback(self, *options: str, check: bool = True) -> Played:
-        self.lab.vm.ssh.unshare()
+        self._unshare()
         return play(self.lab, "accelnet.mana.rollback", self.variables, *options, check=check, timeout=3000)
 
 
