@@ -18,6 +18,8 @@ _MASK = "/dev/null"
 _UNITS = ("/usr/lib/systemd/system/", "/lib/systemd/system/")
 _ROUNDS = 30  # attempts to remove packages, each without those that others need
 _REMOVAL_LIMIT = 1800  # seconds
+# kernel, kernel-core, kernel-modules-core, and the same of flavours: kernel-uek-core, kernel-rt, kernel-default, kernel-azure.
+_RPM_KERNEL = re.compile(r"kernel(-(64k|rt|uek|default|azure))?(-core|-modules-core)?[.]")
 _NONINTERACTIVE = {"DEBIAN_FRONTEND": "noninteractive", "DEBIAN_PRIORITY": "critical"}
 
 
@@ -65,12 +67,13 @@ def difference(before: Dict[str, str], after: Dict[str, str]) -> Dict[str, Optio
 
 
 def of_running_kernel(name: str, version: str, release: str) -> bool:
-    """Whether a package brings the kernel of this release, or modules of it. dpkg has the release in the name, rpm in the version."""
-    name = name.partition(":")[0]
-    if name.endswith("-" + release):
-        return not name.startswith("linux-headers-")
-    ours = name.startswith("kernel") and not re.search("-(headers|devel)", name)
-    return ours and release.startswith(version.partition(":")[2] or "-")
+    """Whether a package is the kernel of this release, without which it does not boot; further modules, headers and the like are not.
+
+    dpkg has the release in the name, rpm in the version.
+    """
+    if re.match("linux-(image|image-unsigned|modules)-" + re.escape(release) + "(:|$)", name):
+        return True
+    return bool(_RPM_KERNEL.match(name)) and release.startswith(version.partition(":")[2] or "-")
 
 
 def refused(text: str) -> List[str]:

@@ -149,11 +149,16 @@ def test_units_are_masked_where_they_exist_and_unmasked_where_we_did(tmp_path: P
     ("name", "version", "release", "running"),
     [
         ("linux-image-6.12.118+deb12-cloud-amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", True),
-        ("linux-modules-extra-6.8.0-1052-azure", "6.8.0-1052.58", "6.8.0-1052-azure", True),
+        ("linux-image-unsigned-6.8.0-1052-azure", "6.8.0-1052.58", "6.8.0-1052-azure", True),
+        ("linux-modules-6.8.0-1052-azure", "6.8.0-1052.58", "6.8.0-1052-azure", True),
+        ("linux-modules-extra-6.8.0-1052-azure", "6.8.0-1052.58", "6.8.0-1052-azure", False),
         ("linux-headers-6.12.118+deb12-cloud-amd64:amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", False),
         ("linux-image-6.12-cloud-amd64", "6.12.118-1~deb12u1", "6.12.118+deb12-cloud-amd64", False),
         ("kernel-modules-core.x86_64", "0:6.12.0-55.9.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", True),
         ("kernel-modules-core.x86_64", "0:6.12.0-55.7.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", False),
+        ("kernel-uek-core.x86_64", "0:6.12.0-103.40.4.2.el9uek", "6.12.0-103.40.4.2.el9uek.x86_64", True),
+        ("kernel-default.x86_64", "0:6.4.0-150700.53.3.1", "6.4.0-150700.53.3.1-default", True),
+        ("kernel-modules.x86_64", "0:6.12.0-55.9.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", False),
         ("kernel-devel.x86_64", "0:6.12.0-55.9.1.el10_0", "6.12.0-55.9.1.el10_0.x86_64", False),
     ],
 )

@@ -79,10 +79,8 @@ def repository(top: pathlib.Path, release: str, path: str, module: bytes) -> pat
 def el(tmp_path_factory: pytest.TempPathFactory) -> collections.abc.Iterator[Lab]:
     with Lab("debian-12") as lab:
         vm = lab.vm
-        vm.run(
-            "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install dnf python3-dnf rpm",
-            timeout=1800,
-        )
+        install = "DEBIAN_FRONTEND=noninteractive apt-get -qqy --no-install-recommends install dnf python3-dnf rpm"
+        vm.run(f"apt-get -q update && {install}", timeout=1800)
         release, path = vm.run("uname -r").out.strip(), vm.run("realpath $(modinfo -n mana)").out.strip()
         vm.ssh.put(repository(tmp_path_factory.mktemp("el"), release, path, vm.ssh.get(path)), "/root/repository.tar")
         vm.run(f"tar -C /root -xf /root/repository.tar && rmmod mana && rm {path} && depmod")
