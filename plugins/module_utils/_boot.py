@@ -63,6 +63,13 @@ def _default_release(tree: Tree, policy: Optional[str], saved: Optional[str], re
     return None
 
 
+def _guarded(tree: Tree) -> Optional[bool]:
+    """Whether the module boot_guard has a record."""
+    if tree.exists("/var/lib/accelnet/guard/state.json"):
+        return True
+    return None if tree.unreadable("/var/lib/accelnet/guard") or tree.unreadable("/var/lib/accelnet") else False
+
+
 def read_boot(tree: Tree, hardware: bool, releases: List[str]) -> Dict[str, Any]:
     """The ``boot`` of nic_info, with ``default_release`` beside the documented keys."""
     loader = _loader(tree)
@@ -78,4 +85,5 @@ def read_boot(tree: Tree, hardware: bool, releases: List[str]) -> Dict[str, Any]
         "default_entry": saved,
         "default_release": _default_release(tree, once or policy, saved, releases) if loader == "grub" else None,
         "cmdline": tree.value("/proc/cmdline") if hardware else None,
+        "guarded": _guarded(tree),
     }

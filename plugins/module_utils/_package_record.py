@@ -93,13 +93,26 @@ class Record:
         except ValueError as error:
             raise AccelnetError("bad_record", "{0}: {1}".format(path, error))
 
-    def begin(self) -> None:
-        """Remember what is there before packages are installed. After a run that died the older memory counts."""
-        if "before" not in self.data:
-            self.data["before"] = installed(self.system)
-            # That something is about to happen is no change yet; in the end it is, if anything came.
-            if not self.system.check:
-                self._save_silently()
+    def begin(self, names: List[str]) -> None:
+        """Remember what is there before these packages are installed."""
+        self._close()
+        self.data["before"] = installed(self.system)
+        self.data["asked"] = sorted(names)
+        # That something is about to happen is no change yet; in the end it is, if anything came.
+        if not self.system.check:
+            self._save_silently()
+
+    def _close(self) -> None:
+        """What a run that died brought. Others may have installed something since: only what it had asked for is surely ours."""
+        before, asked = self.data.pop("before", None), self.data.pop("asked", [])
+        if before is None:
+            return
+        came = difference(before, installed(self.system))
+        packages = self.data.setdefault("packages", {})
+        for name, version in came.items():
+            # dpkg and rpm may add the architecture.
+            if {name, name.partition(":")[0], name.rpartition(".")[0]} & set(asked):
+                packages.setdefault(name, version)
 
     def _save_silently(self) -> None:
         actions = list(self.system.actions)
@@ -109,6 +122,7 @@ class Record:
     def end(self, units: List[str]) -> None:
         """Keep what came, and mask units of it that exist."""
         before = self.data.pop("before", None)
+        self.data.pop("asked", None)
         came = difference(before, installed(self.system)) if before is not None else {}
         packages = self.data.setdefault("packages", {})
         for name, version in came.items():
@@ -132,10 +146,7 @@ class Record:
         if not self.data:
             self._tidy()
             return
-        # A run that died has not said what came.
-        if "before" in self.data:
-            came = difference(self.data.pop("before"), installed(self.system))
-            self.data["packages"] = dict(came, **self.data.get("packages", {}))
+        self._close()
         for unit in self.data.get("masked", []):
             path = "/etc/systemd/system/" + unit
             if self.system.link_name(path) == "null":
@@ -147,12 +158,17 @@ class Record:
                 self.not_restored.append("{0} was upgraded from {1}".format(name, version))
         ours = sorted(name for name, version in packages.items() if version is None and name in there)
         release = os.uname().release
-        for name in [name for name in ours if of_running_kernel(name, there[name], release)]:
-            ours.remove(name)
-            self.not_restored.append("{0} is of the kernel that runs".format(name))
+        running = [name for name in ours if of_running_kernel(name, there[name], release)]
+        ours = [name for name in ours if name not in running]
+        self.not_restored += ["{0} is the kernel that runs".format(name) for name in running]
         if ours and self.system.act("remove {0}".format(" ".join(ours))):
             self._remove(ours)
-        self.system.remove(self.path)
+        if running:
+            # It can go as soon as another one runs.
+            self.data = {"packages": dict.fromkeys(running)}
+            self.system.write(self.path, dump_record(self.data), 0o600)
+        else:
+            self.system.remove(self.path)
         self._tidy()
 
     def _tidy(self) -> None:

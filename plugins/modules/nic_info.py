@@ -179,7 +179,8 @@ kernels:
           for mana and mana_ib of the kernel that runs, or of all where that is not known.
       type: dict
 boot:
-  description: The boot loader, with C(loader), C(initrdless), C(default_policy), C(default_entry) and C(cmdline).
+  description: The boot loader, with C(loader), C(initrdless), C(default_policy), C(default_entry) and C(cmdline);
+    C(guarded) says whether M(accelnet.mana.boot_guard) is armed.
   type: dict
   returned: when O(subset) has V(kernels)
 platform:

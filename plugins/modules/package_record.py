@@ -24,6 +24,12 @@ options:
     type: str
     choices: [begin, end, absent]
     required: true
+  names:
+    description:
+      - With O(state=begin), the packages that are going to be installed. If that is interrupted, only these are taken to be what came.
+    type: list
+    elements: str
+    default: []
   mask:
     description: With O(state=end), systemd units to mask where they exist. They are unmasked with O(state=absent).
     type: list
@@ -48,6 +54,7 @@ EXAMPLES = r"""
   accelnet.mana.package_record:
     path: /var/lib/accelnet/dpdk.json
     state: begin
+    names: [dpdk]
 
 - name: Install DPDK
   ansible.builtin.package:
@@ -91,6 +98,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "required": True, "choices": ["begin", "end", "absent"]},
+            "names": {"type": "list", "elements": "str", "default": []},
             "mask": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -101,7 +109,7 @@ def main() -> None:
     try:
         record = _package_record.Record(system, module.params["path"])
         if module.params["state"] == "begin":
-            record.begin()
+            record.begin(module.params["names"])
         elif module.params["state"] == "end":
             record.end(module.params["mask"])
         else:

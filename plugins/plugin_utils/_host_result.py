@@ -109,6 +109,7 @@ def keep(host: str, options: t.Mapping[str, t.Any], registered: t.Any, packages:
         "met": found.get("met"),
         "steps": found.get("steps", []),
         "blocked": found.get("blocked", []),
+        "guarded": bool(((facts or {}).get("boot") or {}).get("guarded")),
         "unknown_packages": found.get("unknown", {}).get("packages", []),
         "error": error,
         "path": path,

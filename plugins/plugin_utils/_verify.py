@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.accelnet.mana.plugins.module_utils._pci_ids import RDMA_MODULES
 from ansible_collections.accelnet.mana.plugins.module_utils._reasons import REASONS, AccelnetError
+from ansible_collections.accelnet.mana.plugins.plugin_utils import _compat
 from ansible_collections.accelnet.mana.plugins.plugin_utils._assess import Verdict, assess, running_kernel
 from ansible_collections.accelnet.mana.plugins.plugin_utils._inputs import check_goal, check_macs
 
@@ -104,9 +105,16 @@ def _check_traffic(row: Row, measurements: t.Mapping[str, t.Mapping[str, t.Any]]
 
 
 def _check_forwarding(row: Row, forwarded: t.Mapping[str, t.Any]) -> Row:
-    """What dpdk-testpmd did with a NIC. Packets count, and not that it ended well."""
+    """What dpdk-testpmd did with a NIC. Packets count, and not that it ended well.
+
+    A port of net_netvsc may send on its synthetic half: those that its virtual function had are counted in ``vf``.
+    """
     port: t.Mapping[str, t.Any] = next((port for port in forwarded.get("ports") or [] if port.get("mac") == row["mac"]), {})
-    if port.get("tx_packets", 0) + port.get("rx_packets", 0) > 0:
+    packets = port.get("tx_packets", 0) + port.get("rx_packets", 0)
+    by_vf = sum((port.get("vf") or {}).get(f"vf_{direction}_good_packets", 0) for direction in ("tx", "rx"))
+    if packets > 0 and port.get("driver") == "net_netvsc" and by_vf < packets * _compat.limit("vf_share"):
+        return _end({**row, "proven": False}, "forwarding", "traffic_on_synthetic", "failed")
+    if packets > 0:
         return {**row, "proven": True}
     reason = forwarded.get("reason")
     message = forwarded.get("msg") or "dpdk-testpmd forwarded nothing."
@@ -172,7 +180,7 @@ def verify(
     if goal != "ethernet":
         rows = [_check_rdma(row, facts, by_mac.get(row["mac"])) if row["state"] == "passed" else row for row in rows]
     measurable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in kernels]
-    userspace = [mac for mac, nic in by_mac.items() if nic["use"] == "userspace"]
+    userspace = [mac for mac, nic in by_mac.items() if nic["use"] == "userspace" and nic["vf"] is not None]
     forwardable = [row["mac"] for row in rows if row["state"] == "passed" and row["mac"] in userspace]
     if with_traffic:
         rows = [_check_traffic(row, measurements) if row["mac"] in measurable else row for row in rows]

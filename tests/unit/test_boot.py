@@ -118,5 +118,12 @@ def test_unknown_loader_means_unknown_policy(make_tree):
         "default_entry": None,
         "default_release": None,
         "cmdline": "ro quiet",
+        "guarded": False,
     }
     assert boot(make_tree({"/proc/cmdline": "ro\n"}), hardware=False)["cmdline"] is None
+
+
+@pytest.mark.parametrize("armed", [True, False])
+def test_the_boot_guard_is_seen(make_tree, armed):
+    files = {"/var/lib/accelnet/guard/state.json": "{}"} if armed else {"/var/lib/accelnet/dpdk.json": "{}"}
+    assert boot(make_tree(files))["guarded"] is armed

@@ -55,7 +55,7 @@ def record(root: Path, check: bool = False) -> _package_record.Record:
 
 
 def install(root: Path, packages: Packages, **what: str) -> None:
-    record(root).begin()
+    record(root).begin(list(what))
     packages.installed.update(what)
     record(root).end([])
 
@@ -95,18 +95,20 @@ def test_an_upgrade_cannot_be_taken_back_and_is_told(tmp_path: Path, packages: P
 
 
 def test_a_run_that_died_is_remembered(tmp_path: Path, packages: Packages) -> None:
-    record(tmp_path).begin()
+    record(tmp_path).begin(["half", "dpdk"])
     packages.installed["half"] = "1"
-    # The next run begins anew, and still knows what was there at first.
-    record(tmp_path).begin()
+    # Somebody else's: a run that died cannot tell it from what it brought along.
+    packages.installed["tcpdump"] = "4"
+    record(tmp_path).begin(["half", "dpdk"])
     packages.installed["dpdk"] = "24.11"
+    packages.installed["libdpdk"] = "24.11"
     record(tmp_path).end([])
     record(tmp_path).take_away()
-    assert packages.installed == {"libc": "2", "ibverbs": "50"}
-    record(tmp_path).begin()
-    packages.installed["half"] = "1"
+    assert packages.installed == {"libc": "2", "ibverbs": "50", "tcpdump": "4"}
+    record(tmp_path).begin(["half"])
+    packages.installed["half:amd64"] = "1"
     record(tmp_path).take_away()
-    assert "half" not in packages.installed
+    assert "half:amd64" not in packages.installed
 
 
 def test_without_a_change_there_is_no_record(tmp_path: Path, packages: Packages) -> None:
@@ -115,7 +117,7 @@ def test_without_a_change_there_is_no_record(tmp_path: Path, packages: Packages)
 
 
 def test_check_mode_touches_nothing(tmp_path: Path, packages: Packages) -> None:
-    record(tmp_path, True).begin()
+    record(tmp_path, True).begin(["dpdk"])
     record(tmp_path, True).end(["rdma-ndd.service"])
     assert list(tmp_path.iterdir()) == []
     install(tmp_path, packages, dpdk="24.11")
@@ -172,7 +174,10 @@ def test_the_kernel_that_runs_stays(tmp_path: Path, packages: Packages) -> None:
     gone.take_away()
     assert "linux-image-other" not in packages.installed
     assert f"linux-image-{os.uname().release}" in packages.installed
-    assert gone.not_restored == [f"linux-image-{os.uname().release} is of the kernel that runs"]
+    assert gone.not_restored == [f"linux-image-{os.uname().release} is the kernel that runs"]
+    again = record(tmp_path)
+    again.take_away()
+    assert (again.system.changed, again.not_restored) == (False, gone.not_restored)
 
 
 def test_answers_of_dpkg_and_rpm() -> None:

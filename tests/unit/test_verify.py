@@ -310,3 +310,18 @@ def test_what_testpmd_did_is_nothing_to_nics_of_the_kernel() -> None:
     kernels = [mac for mac in verify(facts)["measurable"]]
     assert kernels != []
     assert all(row["state"] == "passed" for row in verify(facts, macs=kernels, forwarded=forwarded)["nics"])
+
+
+@pytest.mark.parametrize(("by_vf", "proven"), [(0, False), (50, False), (100, True)])
+def test_packets_of_the_synthetic_half_prove_nothing(by_vf: int, proven: bool) -> None:
+    port = {"mac": DPDK_MAC, "driver": "net_netvsc", "tx_packets": 100, "rx_packets": 0, "vf": {"vf_tx_good_packets": by_vf}}
+    result = verify(facts_of("deb12-dpdk"), "dpdk", [DPDK_MAC], policy={"nics": [DPDK_MAC]}, forwarded={"ports": [port]})
+    (row,) = result["nics"]
+    assert (row["proven"], row["reason"]) == ((True, None) if proven else (False, "traffic_on_synthetic"))
+
+
+def test_a_nic_without_its_virtual_function_is_not_sent_on() -> None:
+    facts = facts_of("deb12-dpdk")
+    (nic,) = [nic for nic in facts["nics"] if nic["mac"] == DPDK_MAC]
+    nic["vf"] = None
+    assert verify(facts, "dpdk", [DPDK_MAC], policy={"nics": [DPDK_MAC]})["forwardable"] == []

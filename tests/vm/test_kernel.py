@@ -34,7 +34,7 @@ def test_check_mode_predicts_and_touches_nothing(bookworm: Site) -> None:
     before, boot = bookworm.lab.vm.run(STATE).out, bookworm.lab.vm.boot_id()
     played = bookworm.run("--check", "--diff")
     assert played.recap()["changed"] > 0
-    assert "Would boot" in played.output
+    assert "Would boot the kernel of linux-image-6.12-cloud-amd64" in played.output
     assert (bookworm.lab.vm.run(STATE).out, bookworm.lab.vm.boot_id()) == (before, boot)
 
 
@@ -67,7 +67,7 @@ def test_it_boots_by_itself_from_now_on(bookworm: Site) -> None:
 
 def test_rollback_keeps_the_kernel_that_runs(bookworm: Site) -> None:
     played = bookworm.rollback()
-    assert "is of the kernel that runs" in played.output
+    assert "is the kernel that runs" in played.output
     assert bookworm.lab.vm.run("ls /lib/modules").out.count("6.12.") == 1
     assert bookworm.lab.vm.run("test -e /usr/lib/x86_64-linux-gnu/libmana.so.1", check=False).code != 0
     assert bookworm.rollback().recap()["changed"] == 0

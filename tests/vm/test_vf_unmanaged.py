@@ -42,11 +42,11 @@ def bond(lab: Lab) -> str:
 
 def managed(interface: str) -> str:
     """A shell command that succeeds while networkd looks after the interface."""
-    return rf"networkctl --no-legend list {interface} | grep -Eq ' (configuring|configured|pending|degraded)\b'"
+    return rf"networkctl --no-legend list {interface} | grep -Eq ' (pending|configuring|configured|failed) *$'"
 
 
 def unmanaged(interface: str) -> str:
-    return rf"networkctl --no-legend list {interface} | grep -q ' unmanaged\b'"
+    return rf"networkctl --no-legend list {interface} | grep -Eq ' unmanaged *$'"
 
 
 @pytest.mark.parametrize("guest", ["debian-12-uefi", "debian-13-uefi"])

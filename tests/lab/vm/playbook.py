@@ -31,9 +31,12 @@ class Played:
     output: str
 
     def recap(self) -> dict[str, int]:
-        """The counts of PLAY RECAP, `changed` and `failed` for example, of all machines together."""
+        """The counts of PLAY RECAP, `changed` and `failed` for example, of all machines together. Raises LabError without one."""
         counts: collections.Counter[str] = collections.Counter()
-        for line in _RECAP.findall(self.output):
+        lines = _RECAP.findall(self.output)
+        if not lines:
+            raise LabError(f"ansible-playbook names no machine in the end: {self.output[-1000:]}")
+        for line in lines:
             for word in line.split():
                 name, _, value = word.partition("=")
                 counts[name] += int(value)
