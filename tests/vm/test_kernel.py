@@ -14,6 +14,7 @@ import json
 import pytest
 from guest import echo
 from lab.vm.lab import Lab
+from lab.vm.playbook import play
 from sites import STATE, Site, executions
 
 # A kernel is installed, and booted several times.
@@ -63,6 +64,24 @@ def test_it_boots_by_itself_from_now_on(bookworm: Site) -> None:
     bookworm.lab.vm.reboot()
     assert bookworm.lab.vm.run("uname -r").out.startswith("6.12.")
     assert bookworm.run().recap()["changed"] == 0
+
+
+def test_a_trial_that_nobody_ended_and_a_kernel_that_is_installed(bookworm: Site) -> None:
+    """Somebody put the old kernel on trial and went away. It is confirmed; then the installed one that has what is missing is booted."""
+    vm = bookworm.lab.vm
+    (old,) = [release for release in vm.run("ls /lib/modules").out.split() if release.startswith("6.1.")]
+    roles = [{"ansible.builtin.include_role": {"name": "accelnet.mana.boot_guard", "tasks_from": entry}} for entry in ("arm", "trial")]
+    variables = {"boot_guard_kernel": old, "boot_guard_reboot_ok": True}
+    vm.ssh.unshare()
+    play(bookworm.lab, [{"hosts": "all", "gather_facts": False, "vars": variables, "tasks": roles}], {})
+    vm.wait_ready()
+    assert vm.run("uname -r").out.strip() == old
+    vm.run("test -e /var/lib/accelnet/guard/state.json")
+    bookworm.run()
+    vm.wait_ready()
+    assert vm.run("uname -r").out.startswith("6.12.")
+    assert vm.run("test -e /var/lib/accelnet/guard", check=False).code != 0
+    assert bookworm.report()["met"]
 
 
 def test_rollback_keeps_the_kernel_that_runs(bookworm: Site) -> None:
