@@ -122,7 +122,9 @@ def _vf_faults(nic: t.Mapping[str, t.Any]) -> list[str]:
     if nic["synthetic"] and not nic["paired"]:
         faults.append("vf_not_enslaved")
     if vf["operstate"] in _DOWN:
-        faults.append("interface_down" if (nic["synthetic"] or {}).get("operstate") in _DOWN else "vf_down")
+        # Without a synthetic half the function is the interface, and nothing falls back.
+        alone = nic["synthetic"] is None or nic["synthetic"].get("operstate") in _DOWN
+        faults.append("interface_down" if alone else "vf_down")
     if nic["synthetic"] and any(not _is_link_local(address) for address in vf["addresses"] or []):
         faults.append("vf_has_address")
     return faults

@@ -334,3 +334,11 @@ def test_after_a_failed_probe_only_a_newer_kernel_helps() -> None:
         result = plan(offered, "ethernet", policy=policy)
         assert [entry["action"] for entry in result["steps"]] == actions
         assert ("driver_probe_failed" in {entry["reason"] for entry in result["blocked"]}) is not bool(actions)
+
+
+def test_a_function_without_synthetic_half_that_is_down_is_an_interface_that_is_down() -> None:
+    facts = copy.deepcopy(facts_of("rocky10-unpaired"))
+    (nic,) = [nic for nic in facts["nics"] if nic["kind"] == "mana"]
+    nic["vf"]["operstate"] = "down"
+    (row,) = [row for row in assess(facts) if row["mac"] == nic["mac"]]
+    assert (row["verdict"], row["reasons"]) == ("degraded", ["interface_down"])

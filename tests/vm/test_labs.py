@@ -174,7 +174,8 @@ def test_a_runner_that_is_killed_leaves_nothing(elsewhere: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_runner_that_is_told_to_end_takes_the_lab_down(elsewhere: Path, number: signal.Signals, code: int) -> None:
-    runner = subprocess.Popen([sys.executable, "-m", "lab", "check"], stderr=subprocess.PIPE)
+    # A shell that starts these tests in the background has them ignore Ctrl-C, and so what they start.
+    runner = subprocess.Popen(["env", "--default-signal=INT", sys.executable, "-m", "lab", "check"], stderr=subprocess.PIPE)
     # As soon as there is something that could be left over.
     deadline = time.monotonic() + PATIENCE
     while not any(process.what == "vm-qemu" for run in records.all_runs() for process in run.processes()):
