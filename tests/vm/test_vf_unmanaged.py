@@ -85,5 +85,7 @@ def test_an_enslaved_function_is_left_alone(guest: str, lab: LabFactory) -> None
 
     run_role(machine, state="absent")
     assert vm.run(FILES).out == before
+    # networkd takes nothing back that it once let go.
+    vm.run("systemctl restart systemd-networkd")
     wait_for(vm, managed(interface))
     assert run_role(machine, state="absent").recap()["changed"] == 0
