@@ -16,19 +16,18 @@ from lab.vm.cache import Cache, digest
 
 _FOLDERS = ("/drivers/net/ethernet/microsoft/mana/", "/include/net/mana/", "/drivers/infiniband/hw/mana/")
 _FILES = ("/include/uapi/rdma/mana-abi.h", "/Makefile")
-_PACKAGES = {"6.12": ("linux-source-6.12", "bookworm", False), "newest": ("linux-source", "trixie", True)}
-"""By name the package, the Debian release that has it, and whether in its backports."""
+_PACKAGES = {"6.12": ("linux-source-6.12", "bookworm")}
+"""By name the package, and the Debian release that has it."""
 
 
 def donor(name: str) -> Path:
-    """An archive with the drivers of a kernel: 6.12 or newest. Raises BuildError, MirrorError."""
-    package, suite, backports = _PACKAGES[name]
+    """An archive with the drivers of a kernel: 6.12. Raises BuildError, MirrorError."""
+    package, suite = _PACKAGES[name]
 
     def build(directory: Path) -> None:
         unpacked = directory / "tree"
-        tree.extract(unpacked, suite, [package], log=directory / "build.log", backports=backports)
-        (source,) = (unpacked / "usr/src").glob("linux-source-*.tar.xz")
-        _cut(source, directory / "donor.tar.gz")
+        tree.extract(unpacked, suite, [package], log=directory / "build.log")
+        _cut(unpacked / f"usr/src/{package}.tar.xz", directory / "donor.tar.gz")
         for path in sorted(unpacked.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
