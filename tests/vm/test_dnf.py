@@ -44,7 +44,7 @@ printf 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID
 rm -f /etc/os-release /etc/debian_version && cp /root/os-release /etc/os-release && cp /root/os-release /usr/lib/os-release
 echo 'Rocky Linux release 9.6 (Blue Onyx)' > /etc/redhat-release
 mkdir -p /root/away && mv /usr/bin/apt /usr/bin/apt-get /usr/bin/dpkg /usr/bin/dpkg-query /var/lib/dpkg/status /root/away/
-echo '%_dbpath /var/lib/rpm' > /root/.rpmmacros
+mkdir -p /etc/rpm && echo '%_dbpath /var/lib/rpm' > /etc/rpm/macros.dbpath
 mkdir -p /etc/yum.repos.d /etc/dnf/vars && echo 9 > /etc/dnf/vars/releasever
 printf '[main]\ngpgcheck=0\n' > /etc/dnf/dnf.conf
 printf '[local]\nname=local\nbaseurl=file:///root/repository\ngpgcheck=0\n' > /etc/yum.repos.d/local.repo
@@ -64,7 +64,7 @@ def make_rpm(top: pathlib.Path, spec: str) -> None:
 
 def repository(top: pathlib.Path, release: str, path: str, module: bytes) -> pathlib.Path:
     """An archive of a repository with that module in the package that EL would have it in."""
-    make_rpm(top, "Name: basesystem\nVersion: 11\nRelease: 1\nSummary: Any\nLicense: MIT\n%description\nAny.\n%files\n")
+    make_rpm(top, "Name: basesystem\nVersion: 11\nRelease: 1\nSummary: Any\nLicense: MIT\nProvides: /bin/sh\n%description\nAny.\n%files\n")
     file = top / "tree" / path.lstrip("/")
     file.parent.mkdir(parents=True)
     file.write_bytes(module)
