@@ -67,6 +67,10 @@ blocked:
   type: list
   elements: dict
   returned: success
+guarded:
+  description: Whether M(accelnet.mana.boot_guard) is armed on the host, as after a trial that nobody ended.
+  type: bool
+  returned: success
 unknown_packages:
   description: What M(accelnet.mana.package_candidates) has to be asked for before the plan is certain.
   type: list

@@ -65,6 +65,20 @@ met:
   description: Whether the host is what the goal asks for. V(null) where that is not known.
   type: bool
   returned: success
+steps:
+  description: What is to be done, in this order, see P(accelnet.mana.plan#filter).
+  type: list
+  elements: dict
+  returned: success
+blocked:
+  description: What no allowed step can change, see P(accelnet.mana.plan#filter).
+  type: list
+  elements: dict
+  returned: success
+guarded:
+  description: Whether M(accelnet.mana.boot_guard) is armed on the host, as after a trial that nobody ended.
+  type: bool
+  returned: success
 unknown_packages:
   description: What M(accelnet.mana.package_candidates) has to be asked for before the plan is certain.
   type: list

@@ -35,7 +35,7 @@ def facts():
 def options(tmp_path):
     run = {"goal": "rdma", "playbook": "audit", "hosts": ["web1"], "policy": {}}
     run_dir = _run_files.begin_run(str(tmp_path), None, run)[0]
-    return {"run_dir": run_dir, "goal": "ethernet", "nics": [], "policy": {}, "samples": []}
+    return {"run_dir": run_dir, "goal": "ethernet", "nics": [], "policy": {}, "samples": [], "forwarded": []}
 
 
 def keep(options, registered, packages=None):
@@ -134,3 +134,16 @@ def test_a_run_that_was_never_begun_is_the_one_thing_that_fails(tmp_path, facts)
     with pytest.raises(AccelnetError, match=r"run\.json") as caught:
         _host_result.keep("web1", {"run_dir": str(tmp_path), "goal": "ethernet"}, facts)
     assert caught.value.reason == "bad_run_dir"
+
+
+def test_packets_of_testpmd_prove_only_what_user_space_has(options):
+    facts = _facts.collect(root=str(SNAPSHOTS / "deb12-dpdk.json"))
+    macs = [nic["mac"] for nic in facts["nics"]]
+    proven = {row["verdict"]: row["proven"] for row in keep({**options, "forwarded": macs}, facts)[1]["plan"]["verdicts"]}
+    assert proven == {"accelerated": None, "userspace": True}
+    assert {row["proven"] for row in keep(options, facts)[1]["plan"]["verdicts"]} == {None}
+
+
+@pytest.mark.parametrize("guarded", [True, False, None])
+def test_an_armed_boot_guard_is_passed_on(options, facts, guarded):
+    assert keep(options, {**facts, "boot": {**facts["boot"], "guarded": guarded}})[0]["guarded"] is bool(guarded)

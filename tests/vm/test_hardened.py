@@ -133,7 +133,7 @@ def test_rings_channels_and_mtu_change_under_traffic(hardened: Lab) -> None:
 
 
 def test_the_settings_of_the_second_vport(hardened: Lab) -> None:
-    """What a wrong stub of a backport refuses: the hash table, and coalescing wherever the driver knows it."""
+    """The hash table, and coalescing wherever the driver knows it."""
     name, run = interface(hardened, 1), hardened.vm.run
     run(f"ethtool -L {name} combined 4 && ethtool -X {name} weight 0 1 1 2")
     used = {word for line in run(f"ethtool -x {name}").out.splitlines()[1:] if ":" in line for word in line.split(":")[1].split()}

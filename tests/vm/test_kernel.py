@@ -39,6 +39,19 @@ def test_check_mode_predicts_and_touches_nothing(bookworm: Site) -> None:
     assert (bookworm.lab.vm.run(STATE).out, bookworm.lab.vm.boot_id()) == (before, boot)
 
 
+def test_a_kernel_that_cannot_be_installed_leaves_no_guard(bookworm: Site) -> None:
+    vm = bookworm.lab.vm
+    before, boot = vm.run(STATE).out, vm.boot_id()
+    # Downloads are fine; what installs is not.
+    vm.run("""echo 'DPkg::Pre-Invoke {"echo not today; false"};' > /etc/apt/apt.conf.d/99lab""")
+    played = bookworm.run(check=False)
+    vm.run("rm /etc/apt/apt.conf.d/99lab")
+    assert played.code != 0
+    assert "pin 6.1." in played.output or "Arm the guard" in played.output
+    assert "not today" in played.output
+    assert (vm.run(STATE).out, vm.boot_id()) == (before, boot)
+
+
 def test_the_newer_kernel_is_tried_and_kept(bookworm: Site) -> None:
     vm = bookworm.lab.vm
     assert vm.run("uname -r").out.startswith("6.1.")

@@ -64,3 +64,20 @@ def test_rollback_restores_what_was_there(site: Site) -> None:
     assert site.lab.vm.run("ls /usr/lib/x86_64-linux-gnu/libmana.so.1", check=False).code != 0
     assert site.lab.vm.run("test -e /var/lib/accelnet", check=False).code != 0
     assert site.rollback().recap()["changed"] == 0
+
+
+@pytest.mark.matrix  # One more boot.
+def test_drivers_that_may_not_be_swapped_wait_for_a_boot(site: Site) -> None:
+    """Without permission to boot, nothing that needs the drivers is done; with it, the same kernel is booted and the goal reached."""
+    vm = site.lab.vm
+    vm.run("if grep -q ^mana_ib /proc/modules; then rmmod mana_ib; fi")
+    boot = vm.boot_id()
+    played = site.run(check=False, nic_driver_reload="never")
+    assert "A boot is due and accelnet_policy.allow_reboot is not given: the same kernel" in played.output
+    assert vm.boot_id() == boot
+    site.run(nic_driver_reload="never", accelnet_policy={"mana_ib": "present", "allow_reboot": True})
+    vm.wait_ready()
+    assert vm.boot_id() != boot
+    assert json.loads(vm.run("rdma -j link").out) != []
+    assert site.report()["met"]
+    site.rollback()
