@@ -47,7 +47,7 @@ def test_a_kernel_that_cannot_be_installed_leaves_no_guard(bookworm: Site) -> No
     played = bookworm.run(check=False)
     vm.run("rm /etc/apt/apt.conf.d/99lab")
     assert played.code != 0
-    assert "pin 6.1." in played.output or "Arm the guard" in played.output
+    assert "Arm the guard" in played.output
     assert "not today" in played.output
     assert (vm.run(STATE).out, vm.boot_id()) == (before, boot)
 
