@@ -23,6 +23,13 @@ lsmod | awk 'NR > 1 {print $1}' | sort | sha256sum
 """
 
 
+# What GRUB was told before, in the guest: everything that the guard may touch.
+BOOT_STATE = """
+cd / && for f in etc/default/grub etc/default/grub.d/* boot/grub/grub.cfg etc/apt/apt.conf.d/*; do echo "$f $(md5sum < "$f")"; done
+grub-editenv list; find /etc/systemd /usr/libexec /var/lib/accelnet ! -type d 2>/dev/null | sort
+"""
+
+
 class Site:
     """The playbook site with the same options again and again; each run has a report of its own."""
 

@@ -15,18 +15,13 @@ import contextlib
 import pytest
 from lab.vm.lab import Lab
 from lab.vm.playbook import play
+from sites import BOOT_STATE
 
 # Kernels are installed and booted several times.
 pytestmark = pytest.mark.matrix
 
 PACKAGE = "linux-image-6.12-cloud-amd64"
 PATIENCE = 3000  # seconds for a playbook; a trial that fails takes two boots
-
-# What GRUB was told before, in the guest: everything that the guard may touch.
-PICTURE = """
-cd / && for f in etc/default/grub etc/default/grub.d/* boot/grub/grub.cfg etc/apt/apt.conf.d/*; do echo "$f $(md5sum < "$f")"; done
-grub-editenv list; find /etc/systemd /usr/libexec /var/lib/accelnet ! -type d 2>/dev/null | sort
-"""
 
 # Sourced by initramfs-tools before each stage of its scripts (initramfs-tools(7), conf/param.conf).
 NO_ROOT = "ROOT=/dev/not-there\nROOTDELAY=1\n"
@@ -66,7 +61,7 @@ class Host:
         return self.vm.run(["uname", "-r"]).out.strip()
 
     def picture(self) -> str:
-        return self.vm.run(PICTURE, check=False).out
+        return self.vm.run(BOOT_STATE, check=False).out
 
     def install(self) -> None:
         """The new kernel, from the guest's own sources; only what this machine needs goes into its initramfs."""
